@@ -1,0 +1,1 @@
+//! The Kubernetes API server: one generic pipeline over the registry of kinds.

@@ -1,0 +1,1 @@
+//! The controllers' decisions: one planner per controller.

@@ -1,0 +1,1 @@
+//! The image registry: OCI distribution API over content-addressed files.

@@ -1,0 +1,1 @@
+//! The scheduler's decisions: filter, score, assign, queue.

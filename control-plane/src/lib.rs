@@ -1,0 +1,1 @@
+//! Wires store, API server, registry, scheduler and controllers into one process.

@@ -1,0 +1,1 @@
+//! The pod worker as a pure state machine.

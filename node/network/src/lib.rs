@@ -1,0 +1,1 @@
+//! The node's virtual network: switch, virtual IPs, balancing, names.

@@ -1,0 +1,1 @@
+//! Runs components under wasmtime with limits; the only crate that names wasmtime.

@@ -1,0 +1,1 @@
+//! The node agent: pod workers, images, volumes, logs, probes, status.

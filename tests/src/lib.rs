@@ -1,0 +1,1 @@
+//! Harness and black-box tests.
