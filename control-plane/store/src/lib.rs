@@ -1,1 +1,25 @@
-//! The storage trait and its implementations.
+//! The store behind the API server: ordered keys, one revision counter, compare-and-swap, multi-key transactions, prefix lists at a
+//! revision and watches from a revision. Kubernetes' words for its use (objects, resource versions) are the API server's business.
+//!
+//! Modules in reading order: [`revision`] and [`record`] are the vocabulary, [`txn`] what can be asked for, [`storage`] the trait, [`watch`]
+//! the event stream, [`error`] what can go wrong; [`state`] is the pure in-memory state machine every implementation shares; [`memory`] is the
+//! reference model.
+
+pub mod error;
+pub mod history;
+pub mod memory;
+pub mod record;
+pub mod revision;
+mod signal;
+pub mod state;
+pub mod storage;
+pub mod txn;
+pub mod watch;
+
+pub use error::StoreError;
+pub use memory::MemoryStorage;
+pub use record::Record;
+pub use revision::Revision;
+pub use storage::{List, Page, Storage};
+pub use txn::{Change, Durability, Expect, Op};
+pub use watch::{Event, Watch};
