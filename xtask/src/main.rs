@@ -1,3 +1,37 @@
-//! Developer tasks.
+//! `cargo xtask`: everything a developer runs, in one place, so that what CI runs and what you run is the same thing.
 
-fn main() {}
+mod guests;
+mod step;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+/// Developer tasks of Coracle.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Builds the guests (examples and test fixtures) for wasm32-wasi into target/guests.
+    Guests,
+}
+
+fn main() -> std::process::ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    match task {
+        Task::Guests => guests::build(),
+    }
+}
