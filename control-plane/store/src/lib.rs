@@ -5,6 +5,9 @@
 //! the event stream, [`error`] what can go wrong; [`state`] is the pure in-memory state machine every implementation shares; [`memory`] is the
 //! reference model.
 
+#[cfg(test)]
+mod conformance;
+pub mod embedded;
 pub mod error;
 pub mod history;
 pub mod memory;
@@ -16,6 +19,7 @@ pub mod storage;
 pub mod txn;
 pub mod watch;
 
+pub use embedded::{SledOptions, SledStorage};
 pub use error::StoreError;
 pub use memory::MemoryStorage;
 pub use record::Record;

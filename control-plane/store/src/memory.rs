@@ -96,18 +96,7 @@ impl Storage for MemoryStorage {
     ) -> BoxFuture<'a, Result<Watch, StoreError>> {
         Box::pin(async move {
             let signal = self.shared.signals.subscribe(prefix);
-            let state = self.shared.state.read();
-            if after > state.revision() {
-                return Err(StoreError::Future {
-                    current: state.revision(),
-                });
-            }
-            if after < state.floor() {
-                return Err(StoreError::Compacted {
-                    oldest: state.floor(),
-                });
-            }
-            drop(state);
+            self.shared.state.read().check_watch(after)?;
             Ok(Watch::new(
                 Arc::clone(&self.shared) as Arc<dyn Source>,
                 signal,

@@ -143,9 +143,48 @@ impl State {
         self.history.push(events);
     }
 
+    /// Overlays content whose history is not known and goes on at `revision`. Unless nothing is overlaid and the revision stays, history
+    /// begins anew there.
+    pub fn restore(
+        &mut self,
+        content: impl IntoIterator<Item = (Arc<str>, Option<Arc<Record>>)>,
+        revision: Revision,
+    ) {
+        let mut unknown = revision > self.revision;
+        for (key, record) in content {
+            unknown = true;
+            match record {
+                Some(record) => self.latest.insert(key, record),
+                None => self.latest.remove(&key),
+            };
+        }
+        self.revision = self.revision.max(revision);
+        if unknown {
+            self.history.compact(self.revision);
+        }
+    }
+
     /// Forgets history up to `to`.
     pub fn compact(&mut self, to: Revision) {
         self.history.compact(to.min(self.revision));
+    }
+
+    /// Whether a watch can begin after `after`.
+    ///
+    /// # Errors
+    /// `Compacted`, `Future`.
+    pub fn check_watch(&self, after: Revision) -> Result<(), StoreError> {
+        if after > self.revision {
+            return Err(StoreError::Future {
+                current: self.revision,
+            });
+        }
+        if after < self.floor() {
+            return Err(StoreError::Compacted {
+                oldest: self.floor(),
+            });
+        }
+        Ok(())
     }
 
     /// A page of the records under a prefix at a revision.
