@@ -1,1 +1,22 @@
-//! Wire types, the registry of kinds and pure helpers of the Kubernetes API.
+//! The vocabulary of the Kubernetes API as data and pure functions: no I/O, no clock, no async.
+//!
+//! In reading order: [`names`] and [`quantity`] are small values; [`fields`] and [`status`] say what is wrong with an object and with a request;
+//! [`schema`] knows the structure of kinds and [`registry`] everything else about them; [`decode`], [`strict`] and [`patch`] turn bytes into
+//! objects and objects into others; [`selector`] chooses among them; [`defaulting`], [`validate`] and [`table`] are per kind and reached through
+//! the registry; [`openapi`] describes it all to clients; [`pods`] reads pods the way controllers and nodes need.
+
+pub mod decode;
+pub mod defaulting;
+pub mod fields;
+pub mod names;
+pub mod openapi;
+pub mod patch;
+pub mod pods;
+pub mod quantity;
+pub mod registry;
+pub mod schema;
+pub mod selector;
+pub mod status;
+pub mod strict;
+pub mod table;
+pub mod validate;

@@ -3,7 +3,10 @@
 
 mod toolchain;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 
@@ -18,21 +21,22 @@ pub(crate) fn build() -> anyhow::Result<()> {
     let toolchain = Toolchain::find()?;
     let out = workspace::guests();
     fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
-    for folder in WORKSPACES {
-        let manifest = workspace::root().join(folder).join("Cargo.toml");
-        if manifest.exists() {
-            build_workspace(&toolchain, folder, &manifest, &out)?;
-        }
+    for manifest in manifests() {
+        build_workspace(&toolchain, &manifest, &out)?;
     }
     Ok(())
 }
 
-fn build_workspace(
-    toolchain: &Toolchain,
-    folder: &str,
-    manifest: &Path,
-    out: &Path,
-) -> anyhow::Result<()> {
+/// The manifests of the cargo workspaces that hold guests.
+pub(crate) fn manifests() -> Vec<PathBuf> {
+    let manifests = WORKSPACES.map(|folder| workspace::root().join(folder).join("Cargo.toml"));
+    manifests
+        .into_iter()
+        .filter(|manifest| manifest.exists())
+        .collect()
+}
+
+fn build_workspace(toolchain: &Toolchain, manifest: &Path, out: &Path) -> anyhow::Result<()> {
     let build = workspace::target().join("guests-build");
     let mut cargo = toolchain.cargo();
     cargo
@@ -40,8 +44,13 @@ fn build_workspace(
         .arg(manifest)
         .arg("--target-dir")
         .arg(&build);
+    let folder = manifest
+        .parent()
+        .unwrap_or(manifest)
+        .strip_prefix(workspace::root())
+        .unwrap_or(manifest);
     step::quietly(
-        &format!("build {folder} for {}", Toolchain::TARGET),
+        &format!("build {} for {}", folder.display(), Toolchain::TARGET),
         &mut cargo,
     )?;
     let built = build.join(Toolchain::TARGET).join("release");

@@ -1,7 +1,10 @@
 //! `cargo xtask`: everything a developer runs, in one place, so that what CI runs and what you run is the same thing.
 
 mod guests;
+mod licences;
 mod step;
+mod test;
+mod tidy;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -16,6 +19,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Runs the whole test suite, as CI does.
+    Test,
+    /// Checks the repository's own rules.
+    Tidy,
     /// Builds the guests (examples and test fixtures) for wasm32-wasi into target/guests.
     Guests,
 }
@@ -32,6 +39,8 @@ fn main() -> std::process::ExitCode {
 
 fn run(task: Task) -> anyhow::Result<()> {
     match task {
+        Task::Test => test::run(),
+        Task::Tidy => tidy::check(),
         Task::Guests => guests::build(),
     }
 }
