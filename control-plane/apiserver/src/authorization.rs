@@ -1,0 +1,44 @@
+//! Asks the authorizer about a request, in the authorizer's terms, and puts its refusal into the API's words.
+
+use coracle_api::status::ApiError;
+
+use crate::{
+    auth::{Attributes, ResourceTarget, Target, user::UserInfo},
+    path::{RequestInfo, Verb},
+    query::Query,
+    server::Shared,
+};
+
+/// Lets through what the user may do.
+///
+/// # Errors
+/// `Forbidden`.
+pub fn authorize(
+    server: &Shared,
+    user: &UserInfo,
+    info: &RequestInfo,
+    query: &Query,
+) -> Result<(), ApiError> {
+    let target = match &info.resource {
+        None => Target::Path(&info.path),
+        Some(path) => Target::Resource(ResourceTarget {
+            group: &path.group,
+            resource: &path.resource,
+            subresource: path.subresource.as_deref(),
+            namespace: path.namespace.as_deref(),
+            name: path.name.as_deref(),
+            field_selector: match info.verb {
+                Verb::List | Verb::Watch | Verb::DeleteCollection => query.text("fieldSelector"),
+                _ => None,
+            },
+        }),
+    };
+    let attributes = Attributes {
+        user,
+        verb: info.verb.as_str(),
+        target,
+    };
+    server.authorizer.authorize(&attributes).map_err(|denied| {
+        ApiError::denied(denied.message, &denied.group, &denied.resource, denied.name.as_deref())
+    })
+}

@@ -1,0 +1,341 @@
+//! Requests for resources: finds the kind, then does what the verb says, for every kind the same. Subresources that are not a part of their
+//! object are in [`crate::subresources`].
+
+use std::sync::Arc;
+
+use axum::{body::Body, response::Response};
+use coracle_api::{registry::Resource, status::ApiError};
+use http::{HeaderMap, StatusCode, request::Parts};
+use serde_json::Value;
+
+use crate::{
+    answer,
+    auth::user::UserInfo,
+    body,
+    encoded::Stored,
+    error, keys,
+    negotiation::{self, Media, Shape},
+    path::{RequestInfo, ResourcePath, Verb},
+    query::Query,
+    router::Compress,
+    reads::{
+        frames::Framer,
+        list,
+        selection::Selection,
+        view::{Include, View},
+        watch::{self, Wish},
+    },
+    server::Shared,
+    streams::CutOff,
+    subresources, virtual_kinds,
+    writes::{
+        Write, WriteOptions,
+        delete::Deleted,
+        deletion::DeleteOptions,
+        input,
+        patch::Patch,
+        prepare::Part,
+        update::Made,
+    },
+};
+
+/// From this size on a list is worth compressing (for clients that accept it), as upstream.
+const COMPRESS_FROM: usize = 128 << 10;
+
+/// A request for a resource, taken apart.
+pub struct Call<'a> {
+    /// The server.
+    pub server: &'a Arc<Shared>,
+    /// Who asks.
+    pub user: &'a UserInfo,
+    /// What the path says.
+    pub path: &'a ResourcePath,
+    /// What is to be done.
+    pub verb: Verb,
+    /// The kind.
+    pub resource: Arc<Resource>,
+    /// The query.
+    pub query: &'a Query,
+    /// Everything of the request but the body.
+    pub parts: &'a Parts,
+}
+
+/// Answers a request for a resource.
+///
+/// # Errors
+/// Whatever is wrong with it; the caller makes the answer.
+pub async fn handle(
+    server: &Arc<Shared>,
+    user: &UserInfo,
+    info: &RequestInfo,
+    query: &Query,
+    parts: &Parts,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let Some(path) = &info.resource else {
+        return Err(ApiError::unknown_path());
+    };
+    let registry = server.registry();
+    let resource = registry
+        .get(&path.group, &path.version, &path.resource)
+        .ok_or_else(ApiError::unknown_path)?;
+    if resource.is_cluster_scoped() && path.object_namespace().is_some() || !path.rest.is_empty() {
+        return Err(ApiError::unknown_path());
+    }
+    let call = Call {
+        server,
+        user,
+        path,
+        verb: info.verb,
+        resource,
+        query,
+        parts,
+    };
+    if let Some(response) = virtual_kinds::handle(&call).await? {
+        return Ok(response);
+    }
+    call.answer(body).await
+}
+
+impl Call<'_> {
+    async fn answer(&self, body: Body) -> Result<Response, ApiError> {
+        let part = match self.path.subresource.as_deref() {
+            None => Part::Main,
+            Some(name) if !self.resource.has_subresource(name) => {
+                return Err(ApiError::unknown_path());
+            }
+            Some("status") => Part::Status,
+            Some("finalize") => Part::Finalize,
+            Some(name) => return subresources::handle(self, name, body).await,
+        };
+        let name = || self.path.name.as_deref().ok_or_else(ApiError::method_not_allowed);
+        if !self.resource.is_cluster_scoped()
+            && self.path.namespace.is_none()
+            && !matches!(self.verb, Verb::List | Verb::Watch)
+        {
+            return Err(ApiError::method_not_allowed());
+        }
+        if part == Part::Main && !self.resource.has_verb(self.verb.as_str()) {
+            return Err(ApiError::method_not_allowed());
+        }
+        match (self.verb, part) {
+            (Verb::Get, _) => self.get(name()?).await,
+            (Verb::List, Part::Main) => self.list().await,
+            (Verb::Watch, Part::Main) => self.watch().await,
+            (Verb::Create, Part::Main) if self.path.name.is_none() => self.create(body).await,
+            (Verb::Update, _) => self.replace(name()?, part, body).await,
+            (Verb::Patch, Part::Main | Part::Status) => self.patch(name()?, part, body).await,
+            (Verb::Delete, Part::Main) => self.delete(name()?, body).await,
+            (Verb::DeleteCollection, Part::Main) => self.delete_collection(body).await,
+            _ => Err(ApiError::method_not_allowed()),
+        }
+    }
+
+    /// The namespace of the objects meant.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.path.object_namespace()
+    }
+
+    /// The headers of the request.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// See [`body::read`].
+    pub async fn body(&self, body: Body) -> Result<bytes::Bytes, ApiError> {
+        body::read(body, self.server.gate.limits().body_bytes).await
+    }
+
+    /// A write with the options of the query.
+    ///
+    /// # Errors
+    /// `BadRequest` for options that do not exist.
+    pub fn write(&self) -> Result<Write<'_>, ApiError> {
+        Ok(Write {
+            server: self.server,
+            user: self.user,
+            resource: Arc::clone(&self.resource),
+            namespace: self.namespace(),
+            options: WriteOptions::parse(self.query)?,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// The stored object.
+    ///
+    /// # Errors
+    /// `NotFound`, and what the store says.
+    pub async fn read(&self, name: &str) -> Result<Stored, ApiError> {
+        let key = keys::object(&self.resource, self.namespace(), name);
+        match self.server.store.get(&key).await.map_err(error::from_store)? {
+            Some(record) => Stored::open(record),
+            None => Err(ApiError::not_found(&self.resource, name)),
+        }
+    }
+
+    /// An answer that shows one object.
+    ///
+    /// # Errors
+    /// `NotAcceptable`.
+    pub fn show(&self, code: StatusCode, stored: &Stored, warnings: &[String]) -> Result<Response, ApiError> {
+        let (view, media) = self.view()?;
+        let shown = view.single(stored, self.server.ambient.now(), true)?;
+        let mut response = answer::json(code, shown, media)?;
+        answer::warn(&mut response, warnings);
+        Ok(response)
+    }
+
+    fn view(&self) -> Result<(View, Media), ApiError> {
+        let accepted = negotiation::negotiate(self.headers())?;
+        let include = match accepted.shape {
+            Shape::Table(_) => Include::parse(self.query)?,
+            _ => Include::None,
+        };
+        let view = View::new(Arc::clone(&self.resource), accepted.shape, include, None);
+        Ok((view, accepted.media))
+    }
+
+    async fn get(&self, name: &str) -> Result<Response, ApiError> {
+        crate::reads::version::read_at(self.query, false, self.server.store.revision())?;
+        let stored = self.read(name).await?;
+        self.show(StatusCode::OK, &stored, &[])
+    }
+
+    async fn list(&self) -> Result<Response, ApiError> {
+        let (view, media) = self.view()?;
+        let selection = Selection::parse(&self.resource, self.query, None)?;
+        let store = &*self.server.store;
+        let listed =
+            list::take(store, &self.resource, self.namespace(), &selection, self.query).await?;
+        let large = listed.bytes() > COMPRESS_FROM;
+        let body = list::body(listed, view, self.server.ambient.now());
+        if media == Media::Yaml {
+            let json = body::read(body, usize::MAX).await?;
+            return answer::json(StatusCode::OK, json, media);
+        }
+        let guarded = self.server.streams.guard(body, self.cut_off());
+        let mut response = answer::typed(StatusCode::OK, guarded, "application/json");
+        if large {
+            response.extensions_mut().insert(Compress);
+        }
+        Ok(response)
+    }
+
+    async fn watch(&self) -> Result<Response, ApiError> {
+        let accepted = negotiation::negotiate(self.headers())?;
+        let include = match accepted.shape {
+            Shape::Table(_) => Include::parse(self.query)?,
+            _ => Include::None,
+        };
+        let parsed = Arc::clone(&self.server.parsed);
+        let selection = Selection::parse(&self.resource, self.query, Some(Arc::clone(&parsed)))?;
+        let view = View::new(
+            Arc::clone(&self.resource),
+            accepted.shape,
+            include,
+            Some(parsed),
+        );
+        let wish = Wish::parse(self.query, &*self.server.ambient)?;
+        let permit = self.server.gate.open_stream(&self.user.name)?;
+        let namespace = self.namespace();
+        let prefix = match selection.only_name() {
+            // A prefix of other names too, but of few: wakes up for little else.
+            Some(name) if namespace.is_some() || self.resource.is_cluster_scoped() => {
+                keys::object(&self.resource, namespace, name)
+            }
+            _ => keys::collection(&self.resource, namespace),
+        };
+        let framer = Framer::new(view, selection, Arc::clone(&self.server.frames));
+        let body = watch::begin(
+            &*self.server.store,
+            &prefix,
+            Arc::clone(&self.resource),
+            wish,
+            framer,
+            Arc::clone(&self.server.ambient),
+            permit,
+        );
+        let guarded = self.server.streams.guard(body.await?, self.cut_off());
+        Ok(answer::typed(StatusCode::OK, guarded, "application/json"))
+    }
+
+    /// How the listener lets the connection of this request be closed.
+    #[must_use]
+    pub fn cut_off(&self) -> Option<CutOff> {
+        self.parts.extensions.get().cloned()
+    }
+
+    async fn create(&self, body: Body) -> Result<Response, ApiError> {
+        let format = body::format(self.headers())?;
+        let bytes = self.body(body).await?;
+        let mut write = self.write()?;
+        let validation = write.options.validation;
+        let object = input::object(&bytes, format, &self.resource, validation, &mut write.warnings)?;
+        let stored = write.create(object).await?;
+        self.show(StatusCode::CREATED, &stored, &write.warnings)
+    }
+
+    async fn replace(&self, name: &str, part: Part, body: Body) -> Result<Response, ApiError> {
+        let format = body::format(self.headers())?;
+        let bytes = self.body(body).await?;
+        let mut write = self.write()?;
+        let validation = write.options.validation;
+        let mut found = Vec::new();
+        let object = input::object(&bytes, format, &self.resource, validation, &mut found)?;
+        let insists = crate::meta::resource_version(&object).is_some();
+        let made = Made { object, insists };
+        let updated = write
+            .update(name, part, |_, warnings| {
+                warnings.extend_from_slice(&found);
+                Ok(made.clone())
+            })
+            .await?;
+        self.show(StatusCode::OK, &updated.stored, &write.warnings)
+    }
+
+    async fn patch(&self, name: &str, part: Part, body: Body) -> Result<Response, ApiError> {
+        let patch = Patch::parse(self.headers(), &self.body(body).await?)?;
+        let mut write = self.write()?;
+        let validation = write.options.validation;
+        let resource = Arc::clone(&self.resource);
+        let schema = resource.schema();
+        let updated = write
+            .update(name, part, |current: &Value, warnings| {
+                let mut made = patch.apply(current, &schema)?;
+                input::check_fields(&mut made.object, &resource, Vec::new(), validation, warnings)?;
+                Ok(made)
+            })
+            .await?;
+        self.show(StatusCode::OK, &updated.stored, &write.warnings)
+    }
+
+    async fn delete(&self, name: &str, body: Body) -> Result<Response, ApiError> {
+        let bytes = self.body(body).await?;
+        let options = DeleteOptions::parse(self.headers(), &bytes, self.query)?;
+        let mut write = self.write()?;
+        match write.delete(name, &options).await? {
+            Deleted::Pending(stored) => self.show(StatusCode::OK, &stored, &[]),
+            Deleted::Gone(object) => Ok(answer::value(
+                StatusCode::OK,
+                &answer::deleted(&self.resource, &object),
+            )),
+        }
+    }
+
+    async fn delete_collection(&self, body: Body) -> Result<Response, ApiError> {
+        let bytes = self.body(body).await?;
+        let options = DeleteOptions::parse(self.headers(), &bytes, self.query)?;
+        let selection = Selection::parse(&self.resource, self.query, None)?;
+        let store = &*self.server.store;
+        let listed =
+            list::take(store, &self.resource, self.namespace(), &selection, self.query).await?;
+        let mut write = self.write()?;
+        write.delete_all(&listed, &options).await?;
+        Ok(answer::value(StatusCode::OK, &answer::success(None)))
+    }
+}

@@ -1,0 +1,101 @@
+//! The write half of the pipeline: decode, default, admit, validate, store with a precondition, answer with what was stored. Generic over the
+//! registry; the only code that commits to the store.
+
+pub mod create;
+pub mod delete;
+pub mod deletion;
+pub mod input;
+pub mod patch;
+pub mod prepare;
+pub mod transaction;
+pub mod update;
+
+use std::sync::Arc;
+
+use coracle_api::{registry::Resource, status::ApiError};
+
+use crate::{auth::user::UserInfo, query::Query, server::Shared};
+
+/// How a client wants a write to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// Do everything but store.
+    pub dry_run: bool,
+    /// What becomes of unknown and duplicate fields.
+    pub validation: FieldValidation,
+}
+
+/// The `fieldValidation` parameter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Refuse them.
+    Strict,
+    /// Drop them and warn: the default.
+    #[default]
+    Warn,
+    /// Drop them.
+    Ignore,
+}
+
+impl WriteOptions {
+    /// Reads `dryRun` and `fieldValidation`.
+    ///
+    /// # Errors
+    /// `BadRequest` for values that do not exist.
+    pub fn parse(query: &Query) -> Result<Self, ApiError> {
+        let validation = match query.text("fieldValidation") {
+            None | Some("Warn") => FieldValidation::Warn,
+            Some("Strict") => FieldValidation::Strict,
+            Some("Ignore") => FieldValidation::Ignore,
+            Some(other) => {
+                return Err(ApiError::bad_request(format!(
+                    "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
+                )));
+            }
+        };
+        Ok(Self {
+            dry_run: dry_run(query.all("dryRun"))?,
+            validation,
+        })
+    }
+}
+
+/// Reads the values of `dryRun`, of which there is one.
+///
+/// # Errors
+/// `BadRequest` for others.
+pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, ApiError> {
+    let mut dry = false;
+    for value in values {
+        match value {
+            "" => {}
+            "All" => dry = true,
+            other => {
+                return Err(ApiError::bad_request(format!(
+                    "dryRun: Unsupported value: {other:?}: supported values: \"All\""
+                )));
+            }
+        }
+    }
+    Ok(dry)
+}
+
+/// One write on its way: who wants it, of which kind, where, how.
+pub struct Write<'a> {
+    /// The server.
+    pub server: &'a Shared,
+    /// Who asks.
+    pub user: &'a UserInfo,
+    /// The kind.
+    pub resource: Arc<Resource>,
+    /// The namespace; none for cluster-scoped kinds.
+    pub namespace: Option<&'a str>,
+    /// How.
+    pub options: WriteOptions,
+    /// What the client is to be warned of, in the answer's headers.
+    pub warnings: Vec<String>,
+}
+
+/// How often a write is tried again when something else changed in between, where trying again is not the client's business. Every failed try means that
+/// another write succeeded, so that many concurrent writers of one object get through; more would hide a livelock.
+pub const ATTEMPTS: usize = 16;
