@@ -6,7 +6,8 @@
 //! `{"apiVersion":"…","kind":"…","metadata":{`, and the place right behind that brace is the **splice point**: whoever reads inserts
 //! `"resourceVersion":"N",` there, N being the revision of the record (or of the deletion, for the last state of a deleted object). The point is found by
 //! searching the first bytes, as neither an API version nor a kind can contain a quotation mark. `metadata` near the front also means that labels are
-//! read without reading the rest.
+//! read without reading the rest. Nothing is ever stored at revision 0: an object at 0 is not stored (a dry run, a measurement) and is shown without a
+//! resourceVersion.
 
 use std::sync::Arc;
 
@@ -141,21 +142,33 @@ impl Stored {
     /// How many bytes [`Stored::write`] will add.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
+        let len = self.record.value.len();
+        if self.revision.0 == 0 {
+            return len;
+        }
         let comma = usize::from(!self.metadata_is_empty());
-        self.record.value.len() + BEFORE.len() + digits(self.revision.0) + AFTER.len() + comma
+        len + BEFORE.len() + digits(self.revision.0) + AFTER.len() + comma
     }
 
     /// Appends the object with its resourceVersion to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
         let (head, tail) = self.record.value.split_at(self.splice);
         out.extend_from_slice(head);
+        self.write_version(out);
+        out.extend_from_slice(tail);
+    }
+
+    /// Appends the resourceVersion, ready for the rest of the metadata.
+    fn write_version(&self, out: &mut Vec<u8>) {
+        if self.revision.0 == 0 {
+            return;
+        }
         out.extend_from_slice(BEFORE.as_bytes());
         out.extend_from_slice(self.revision.0.to_string().as_bytes());
         out.extend_from_slice(AFTER.as_bytes());
         if !self.metadata_is_empty() {
             out.push(b',');
         }
-        out.extend_from_slice(tail);
     }
 
     /// The object's JSON with its resourceVersion.
@@ -173,7 +186,9 @@ impl Stored {
     pub fn value(&self) -> Result<Value, ApiError> {
         let mut value: Value = serde_json::from_slice(&self.record.value)
             .map_err(|error| self.damaged(&error))?;
-        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        if self.revision.0 > 0
+            && let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut)
+        {
             metadata.insert(
                 "resourceVersion".to_owned(),
                 Value::String(self.revision.to_string()),
@@ -206,12 +221,7 @@ impl Stored {
     pub fn write_metadata(&self, out: &mut Vec<u8>) -> Result<(), ApiError> {
         let raw: &RawValue = self.metadata()?;
         out.push(b'{');
-        out.extend_from_slice(BEFORE.as_bytes());
-        out.extend_from_slice(self.revision.0.to_string().as_bytes());
-        out.extend_from_slice(AFTER.as_bytes());
-        if !self.metadata_is_empty() {
-            out.push(b',');
-        }
+        self.write_version(out);
         out.extend_from_slice(raw.get().as_bytes().get(1..).unwrap_or(b"}"));
         Ok(())
     }
@@ -249,10 +259,14 @@ mod tests {
     fn an_object_round_trips_with_its_revision() {
         let object = json!({"data": {"metadata": "\"metadata\":{"}, "kind": "ConfigMap", "apiVersion": "v1",
             "metadata": {"name": "a", "resourceVersion": "7", "labels": {"x": "y"}}});
-        for revision in [0, 9, 10, 99, 1_234_567] {
+        for revision in [0, 1, 9, 10, 99, 1_234_567] {
             let stored = Stored::open(record(&object, revision)).unwrap();
             let mut expected = object.clone();
-            expected["metadata"]["resourceVersion"] = json!(revision.to_string());
+            let metadata = expected["metadata"].as_object_mut().unwrap();
+            metadata.remove("resourceVersion");
+            if revision > 0 {
+                metadata.insert("resourceVersion".to_owned(), json!(revision.to_string()));
+            }
             let bytes = stored.to_bytes();
             assert_eq!(bytes.len(), stored.encoded_len());
             assert_eq!(serde_json::from_slice::<Value>(&bytes).unwrap(), expected);

@@ -144,15 +144,6 @@ impl RequestInfo {
             resource: Some(resource),
         })
     }
-
-    /// The name of the object in the path (not of a selector).
-    #[must_use]
-    pub fn object_name(&self) -> Option<&str> {
-        match self.verb {
-            Verb::List | Verb::Watch | Verb::DeleteCollection => None,
-            _ => self.resource.as_ref()?.name.as_deref(),
-        }
-    }
 }
 
 /// The name in a field selector that can match one object only.

@@ -20,7 +20,7 @@ use crate::{
     router::Compress,
     reads::{
         frames::Framer,
-        list,
+        list::{self, Listed},
         selection::Selection,
         view::{Include, View},
         watch::{self, Wish},
@@ -91,10 +91,10 @@ pub async fn handle(
         query,
         parts,
     };
-    if let Some(response) = virtual_kinds::handle(&call).await? {
-        return Ok(response);
+    match virtual_kinds::find(path) {
+        Some(kind) => virtual_kinds::answer(&call, kind, body).await,
+        None => call.answer(body).await,
     }
-    call.answer(body).await
 }
 
 impl Call<'_> {
@@ -108,7 +108,7 @@ impl Call<'_> {
             Some("finalize") => Part::Finalize,
             Some(name) => return subresources::handle(self, name, body).await,
         };
-        let name = || self.path.name.as_deref().ok_or_else(ApiError::method_not_allowed);
+        let name = || self.named().ok_or_else(ApiError::method_not_allowed);
         if !self.resource.is_cluster_scoped()
             && self.path.namespace.is_none()
             && !matches!(self.verb, Verb::List | Verb::Watch)
@@ -122,7 +122,7 @@ impl Call<'_> {
             (Verb::Get, _) => self.get(name()?).await,
             (Verb::List, Part::Main) => self.list().await,
             (Verb::Watch, Part::Main) => self.watch().await,
-            (Verb::Create, Part::Main) if self.path.name.is_none() => self.create(body).await,
+            (Verb::Create, Part::Main) if self.named().is_none() => self.create(body).await,
             (Verb::Update, _) => self.replace(name()?, part, body).await,
             (Verb::Patch, Part::Main | Part::Status) => self.patch(name()?, part, body).await,
             (Verb::Delete, Part::Main) => self.delete(name()?, body).await,
@@ -135,6 +135,16 @@ impl Call<'_> {
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
         self.path.object_namespace()
+    }
+
+    /// The name of the object meant.
+    #[must_use]
+    pub fn named(&self) -> Option<&str> {
+        match self.verb {
+            // The name of a collection's only object is a selector's.
+            Verb::List | Verb::Watch | Verb::DeleteCollection => None,
+            _ => self.path.name.as_deref(),
+        }
     }
 
     /// The headers of the request.
@@ -207,11 +217,19 @@ impl Call<'_> {
     }
 
     async fn list(&self) -> Result<Response, ApiError> {
-        let (view, media) = self.view()?;
         let selection = Selection::parse(&self.resource, self.query, None)?;
         let store = &*self.server.store;
         let listed =
             list::take(store, &self.resource, self.namespace(), &selection, self.query).await?;
+        self.show_list(listed).await
+    }
+
+    /// An answer that shows a list.
+    ///
+    /// # Errors
+    /// `NotAcceptable`.
+    pub async fn show_list(&self, listed: Listed) -> Result<Response, ApiError> {
+        let (view, media) = self.view()?;
         let large = listed.bytes() > COMPRESS_FROM;
         let body = list::body(listed, view, self.server.ambient.now());
         if media == Media::Yaml {

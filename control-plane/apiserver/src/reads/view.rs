@@ -154,7 +154,10 @@ impl View {
             ),
             Shape::Table(v) => ("Table".to_owned(), v.api_version().to_owned()),
         };
-        let mut metadata = json!({"resourceVersion": meta.revision.to_string()});
+        let mut metadata = json!({});
+        if meta.revision > 0 {
+            metadata["resourceVersion"] = json!(meta.revision.to_string());
+        }
         if let Some(token) = &meta.continuation {
             metadata["continue"] = json!(token);
         }

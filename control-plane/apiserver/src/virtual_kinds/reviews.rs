@@ -1,0 +1,125 @@
+//! Reviews: questions to the authorizer and about the asker, answered in the object that asks.
+
+use std::collections::BTreeMap;
+
+use axum::{body::Body, response::Response};
+use coracle_api::{fields::FieldError, status::ApiError};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::VirtualKind;
+use crate::{
+    answer,
+    auth::{Attributes, ResourceTarget, Target, user::UserInfo},
+    body, meta, negotiation,
+    resources::Call,
+    writes::input,
+};
+
+pub(super) async fn create(
+    call: &Call<'_>,
+    kind: VirtualKind,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let media = negotiation::negotiate(call.headers())?.media;
+    let format = body::format(call.headers())?;
+    let bytes = call.body(body).await?;
+    let mut write = call.write()?;
+    let validation = write.options.validation;
+    let mut review =
+        input::object(&bytes, format, &call.resource, validation, &mut write.warnings)?;
+    let status = match kind {
+        VirtualKind::SelfSubjectReview => json!({"userInfo": user_info(call.user)}),
+        VirtualKind::SubjectAccessReview => {
+            let user = subject(&review);
+            check_subject(call, &user)?;
+            decide(call, &user, &review)?
+        }
+        _ => decide(call, call.user, &review)?,
+    };
+    if let Some(review) = review.as_object_mut() {
+        review.insert("status".to_owned(), status);
+    }
+    let mut response = answer::json(StatusCode::CREATED, review.to_string().into(), media)?;
+    answer::warn(&mut response, &write.warnings);
+    Ok(response)
+}
+
+/// The status of an access review.
+fn decide(call: &Call<'_>, user: &UserInfo, review: &Value) -> Result<Value, ApiError> {
+    let resource = meta::at(review, &["spec", "resourceAttributes"]).filter(|v| v.is_object());
+    let path = meta::at(review, &["spec", "nonResourceAttributes"]).filter(|v| v.is_object());
+    let asked = match (resource, path) {
+        (Some(asked), None) | (None, Some(asked)) => asked,
+        _ => {
+            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            let problem = FieldError::invalid("spec.resourceAttributes", Value::Null, why);
+            return Err(ApiError::invalid(&call.resource, "", vec![problem]));
+        }
+    };
+    let text = |name: &str| {
+        meta::text_at(asked, &[name]).filter(|text| !text.is_empty())
+    };
+    let target = if path.is_some() {
+        Target::Path(text("path").unwrap_or_default())
+    } else {
+        // A review for one namespace is about that namespace.
+        let namespace = call.namespace().or_else(|| text("namespace"));
+        Target::Resource(ResourceTarget {
+            group: text("group").unwrap_or_default(),
+            resource: text("resource").unwrap_or_default(),
+            subresource: text("subresource"),
+            namespace,
+            name: text("name"),
+            field_selector: meta::text_at(asked, &["fieldSelector", "rawSelector"]),
+        })
+    };
+    let attributes = Attributes {
+        user,
+        verb: text("verb").unwrap_or_default(),
+        target,
+    };
+    let allowed = call.server.authorizer.authorize(&attributes).is_ok();
+    Ok(json!({"allowed": allowed}))
+}
+
+/// The user a review asks about.
+fn subject(review: &Value) -> UserInfo {
+    let text = |name: &str| meta::text_at(review, &["spec", name]).filter(|text| !text.is_empty());
+    let strings = |value: Option<&Value>| -> Vec<String> {
+        let items = value.and_then(Value::as_array).into_iter().flatten();
+        items.filter_map(|item| Some(item.as_str()?.to_owned())).collect()
+    };
+    let extra = meta::at(review, &["spec", "extra"]).and_then(Value::as_object);
+    UserInfo {
+        name: text("user").unwrap_or_default().to_owned(),
+        uid: text("uid").map(str::to_owned),
+        groups: strings(meta::at(review, &["spec", "groups"])),
+        extra: extra
+            .into_iter()
+            .flatten()
+            .map(|(key, values)| (key.clone(), strings(Some(values))))
+            .collect::<BTreeMap<_, _>>(),
+    }
+}
+
+fn check_subject(call: &Call<'_>, user: &UserInfo) -> Result<(), ApiError> {
+    if !user.name.is_empty() || !user.groups.is_empty() {
+        return Ok(());
+    }
+    let why = "at least one of user or group must be specified";
+    let problem = FieldError::invalid("spec.user", json!(""), why);
+    Err(ApiError::invalid(&call.resource, "", vec![problem]))
+}
+
+/// A user as `authentication.k8s.io` UserInfo.
+fn user_info(user: &UserInfo) -> Value {
+    let mut info = json!({"username": user.name, "groups": user.groups});
+    if let Some(uid) = &user.uid {
+        info["uid"] = json!(uid);
+    }
+    if !user.extra.is_empty() {
+        info["extra"] = json!(user.extra);
+    }
+    info
+}
