@@ -245,6 +245,18 @@ impl Resource {
             )
     }
 
+    /// Whether what a client says of the status counts when it creates the object: nodes register with theirs.
+    #[must_use]
+    pub fn takes_status_on_create(&self) -> bool {
+        self.group.is_empty() && self.plural == "nodes"
+    }
+
+    /// Whether an object may be replaced by a client that does not say which version it has seen. For leases that would defeat their purpose.
+    #[must_use]
+    pub fn takes_unconditional_updates(&self) -> bool {
+        self.group != "coordination.k8s.io"
+    }
+
     /// The subresource of that name.
     #[must_use]
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {

@@ -41,10 +41,13 @@ pub async fn admit(
 ) -> Result<Admitted, ApiError> {
     let mut admitted = Admitted::default();
     if operation == Operation::Create {
-        admitted.guards.extend(namespaces::admit(write, object).await?);
+        admitted
+            .guards
+            .extend(namespaces::admit(write, object).await?);
     }
     match (&*write.resource.group, &*write.resource.plural) {
-        ("", "pods") if operation == Operation::Create => pods::admit(write, object),
+        ("", "namespaces") => namespaces::finalize(object, old),
+        ("", "pods") if operation == Operation::Create => pods::admit(write, object)?,
         ("", "services") => services::admit(write, object, old).await?,
         _ => {}
     }

@@ -36,10 +36,9 @@ pub fn value(code: StatusCode, value: &Value) -> Response {
 pub fn typed(code: StatusCode, body: Body, content_type: &'static str) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = code;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static(content_type),
-    );
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -58,7 +57,7 @@ pub fn deleted(resource: &Resource, object: &Value) -> Value {
         "uid": meta::uid(object),
     });
     if !resource.group.is_empty() {
-        details["group"] = json!(resource.group);
+        meta::put(&mut details, "group", json!(resource.group));
     }
     success(Some(details))
 }
@@ -69,7 +68,7 @@ pub fn success(details: Option<Value>) -> Value {
     let mut status =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"});
     if let Some(details) = details {
-        status["details"] = details;
+        meta::put(&mut status, "details", details);
     }
     status
 }
@@ -102,12 +101,12 @@ mod tests {
         let hostile = "unknown field \"a\r\nSet-Cookie: x\\\"".to_owned();
         warn(&mut response, &[hostile]);
         let header = response.headers().get(WARNING).unwrap().to_str().unwrap();
-        assert_eq!(
-            header,
-            r#"299 - "unknown field \"a  Set-Cookie: x\\\"""#
-        );
+        assert_eq!(header, r#"299 - "unknown field \"a  Set-Cookie: x\\\"""#);
         let many = vec!["x".to_owned(); 1000];
         warn(&mut response, &many);
-        assert_eq!(response.headers().get_all(WARNING).iter().count(), 1 + MAX_WARNINGS);
+        assert_eq!(
+            response.headers().get_all(WARNING).iter().count(),
+            1 + MAX_WARNINGS
+        );
     }
 }

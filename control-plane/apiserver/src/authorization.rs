@@ -1,6 +1,6 @@
 //! Asks the authorizer about a request, in the authorizer's terms, and puts its refusal into the API's words.
 
-use coracle_api::status::ApiError;
+use coracle_api::status::{ApiError, Details, Reason};
 
 use crate::{
     auth::{Attributes, ResourceTarget, Target, user::UserInfo},
@@ -39,6 +39,13 @@ pub fn authorize(
         target,
     };
     server.authorizer.authorize(&attributes).map_err(|denied| {
-        ApiError::denied(denied.message, &denied.group, &denied.resource, denied.name.as_deref())
+        let mut error = ApiError::new(Reason::Forbidden, denied.message);
+        error.details = Some(Box::new(Details {
+            name: denied.name.unwrap_or_default(),
+            group: denied.group,
+            kind: denied.resource,
+            ..Details::default()
+        }));
+        error
     })
 }

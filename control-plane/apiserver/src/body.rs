@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 /// # Errors
 /// `RequestEntityTooLarge` when it is over `limit` bytes, announced or not; `BadRequest` when the client broke off.
 pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    let too_large = || ApiError::too_large(format!("limit is {limit}"));
+    let too_large = || ApiError::too_large(limit);
     let announced = http_body::Body::size_hint(&body).lower();
     if announced > limit as u64 {
         return Err(too_large());
@@ -33,10 +33,10 @@ pub fn format(headers: &HeaderMap) -> Result<Format, ApiError> {
     match media_type(headers).as_deref() {
         None | Some("application/json" | "*/*") => Ok(Format::Json),
         Some("application/yaml" | "text/yaml" | "application/x-yaml") => Ok(Format::Yaml),
-        Some(_) => Err(ApiError::unsupported_media_type(&[
-            "application/json",
-            "application/yaml",
-        ])),
+        Some(given) => Err(ApiError::unsupported_media_type(
+            given,
+            &["application/json", "application/yaml"],
+        )),
     }
 }
 
@@ -63,9 +63,15 @@ mod tests {
         };
         assert_eq!(read(chunked(2), 16).await.unwrap().len(), 16);
         assert_eq!(read(chunked(3), 16).await.unwrap_err().code, 413);
-        assert_eq!(read(Body::from("x".repeat(17)), 16).await.unwrap_err().code, 413);
+        assert_eq!(
+            read(Body::from("x".repeat(17)), 16).await.unwrap_err().code,
+            413
+        );
         let broken = stream::iter([Ok(Bytes::from("a")), Err(std::io::Error::other("gone"))]);
-        assert_eq!(read(Body::from_stream(broken), 16).await.unwrap_err().code, 400);
+        assert_eq!(
+            read(Body::from_stream(broken), 16).await.unwrap_err().code,
+            400
+        );
     }
 
     #[test]

@@ -25,7 +25,8 @@ const PORT: u16 = 443;
 pub async fn run(server: &Arc<Shared>) -> Result<(), ApiError> {
     let user = UserInfo::new("system:apiserver", [MASTERS]);
     for name in SYSTEM {
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         ensure(server, &user, ("", "namespaces"), None, namespace).await?;
     }
     let service = json!({
@@ -102,6 +103,7 @@ fn write<'a>(
     let resource = server
         .registry()
         .get(group, "v1", plural)
+        .cloned()
         .ok_or_else(|| ApiError::internal(format!("the registry has no {plural}")))?;
     Ok(Write {
         server,

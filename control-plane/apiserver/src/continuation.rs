@@ -45,7 +45,8 @@ impl Continuation {
     /// # Errors
     /// `BadRequest` for what was never given out.
     pub fn decode(token: &str) -> Result<Self, ApiError> {
-        let refused = |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
+        let refused =
+            |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
         if token.len() > MAX_TOKEN {
             return Err(refused("too long"));
         }

@@ -4,7 +4,6 @@
 mod aggregated;
 mod legacy;
 mod order;
-mod subresource;
 
 use std::collections::BTreeMap;
 
@@ -73,7 +72,7 @@ impl Documents {
     pub fn answer(&self, path: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
         let path = path.trim_end_matches('/');
         if !self.plain.contains_key(path) {
-            return Err(ApiError::unknown_path());
+            return Err(ApiError::no_such_resource());
         }
         for alternative in alternatives(headers) {
             if !alternative.takes_json() {
@@ -107,7 +106,10 @@ impl Documents {
     }
 
     fn plain(&self, path: &str, headers: &HeaderMap) -> Result<Response, ApiError> {
-        let document = self.plain.get(path).ok_or_else(ApiError::unknown_path)?;
+        let document = self
+            .plain
+            .get(path)
+            .ok_or_else(ApiError::no_such_resource)?;
         Ok(send(document, "application/json", headers))
     }
 }
@@ -118,16 +120,17 @@ fn send(document: &Document, content_type: &'static str, headers: &HeaderMap) ->
         .get(header::IF_NONE_MATCH)
         .is_some_and(|tag| *tag == document.etag);
     let mut response = if has {
-        answer::typed(StatusCode::NOT_MODIFIED, axum::body::Body::empty(), content_type)
+        answer::typed(
+            StatusCode::NOT_MODIFIED,
+            axum::body::Body::empty(),
+            content_type,
+        )
     } else {
         answer::typed(StatusCode::OK, document.bytes.clone().into(), content_type)
     };
     let headers = response.headers_mut();
     headers.insert(header::ETAG, document.etag.clone());
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-    headers.insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("public"),
-    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
     response
 }

@@ -184,8 +184,8 @@ impl Stored {
     /// # Errors
     /// `Internal` when the value is not JSON.
     pub fn value(&self) -> Result<Value, ApiError> {
-        let mut value: Value = serde_json::from_slice(&self.record.value)
-            .map_err(|error| self.damaged(&error))?;
+        let mut value: Value =
+            serde_json::from_slice(&self.record.value).map_err(|error| self.damaged(&error))?;
         if self.revision.0 > 0
             && let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut)
         {
@@ -204,7 +204,10 @@ impl Stored {
     pub fn metadata<'a, T: serde::Deserialize<'a>>(&'a self) -> Result<T, ApiError> {
         let from = self.splice.saturating_sub(1);
         let text = self.record.value.get(from..).unwrap_or_default();
-        match serde_json::Deserializer::from_slice(text).into_iter().next() {
+        match serde_json::Deserializer::from_slice(text)
+            .into_iter()
+            .next()
+        {
             Some(Ok(metadata)) => Ok(metadata),
             Some(Err(error)) => Err(self.damaged(&error)),
             None => Err(ApiError::internal(format!(
@@ -231,7 +234,10 @@ impl Stored {
     }
 
     fn damaged(&self, error: &serde_json::Error) -> ApiError {
-        ApiError::internal(format!("the record {} is damaged: {error}", self.record.key))
+        ApiError::internal(format!(
+            "the record {} is damaged: {error}",
+            self.record.key
+        ))
     }
 }
 

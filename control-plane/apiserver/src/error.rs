@@ -1,9 +1,6 @@
 //! The one place where errors become answers, and where the store's errors become API errors.
 
-use axum::{
-    body::Body,
-    response::Response,
-};
+use axum::{body::Body, response::Response};
 use coracle_api::status::ApiError;
 use coracle_store::StoreError;
 use http::{HeaderValue, StatusCode, header};
@@ -44,12 +41,10 @@ pub fn from_store(error: StoreError) -> ApiError {
         StoreError::Compacted { .. } => {
             ApiError::expired("The provided resource version is too old.", None)
         }
-        StoreError::Future { current } => ApiError::timeout(format!(
-            "Too large resource version, current: {current}"
-        )),
-        StoreError::TooLarge { size, limit } => ApiError::too_large(format!(
-            "the object is too large to be stored: {size} bytes, limit is {limit}"
-        )),
+        StoreError::Future { current } => {
+            ApiError::timeout(format!("Too large resource version, current: {current}"))
+        }
+        StoreError::TooLarge { limit, .. } => ApiError::too_large(limit),
         StoreError::Unavailable { reason } => ApiError::unavailable(format!("storage: {reason}")),
         // Whoever knows what the conflict is about has handled it before.
         StoreError::Conflict { .. } | StoreError::Corrupt { .. } | StoreError::Invalid { .. } => {

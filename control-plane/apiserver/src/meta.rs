@@ -83,13 +83,12 @@ pub fn set_finalizers(object: &mut Value, finalizers: Vec<String>) {
     }
 }
 
-/// The metadata, made if it is not there (or is no object). Nothing is done to a value that is no object: an empty map of nobody's is never
-/// returned for one, because the pipeline refuses such values at the door.
+/// The metadata, made if it is not there. What is no object becomes one.
 pub fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
     child_mut(object, "metadata")
 }
 
-/// The object under `name`, made if it is not there.
+/// The object under `name`, made if it is not there. What is no object becomes one.
 pub fn child_mut<'a>(object: &'a mut Value, name: &str) -> &'a mut Map<String, Value> {
     if !object.is_object() {
         *object = Value::Object(Map::new());
@@ -105,6 +104,13 @@ pub fn child_mut<'a>(object: &'a mut Value, name: &str) -> &'a mut Map<String, V
         unreachable!("it was made an object above");
     };
     child
+}
+
+/// Sets a field of an object; of anything else nothing.
+pub fn put(object: &mut Value, name: &str, value: impl Into<Value>) {
+    if let Some(map) = object.as_object_mut() {
+        map.insert(name.to_owned(), value.into());
+    }
 }
 
 /// Sets `metadata.NAME`.

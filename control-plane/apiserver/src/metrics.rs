@@ -58,16 +58,25 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("coracle_apiserver");
         let requests = Family::default();
         let durations = Family::new_with_constructor(buckets as fn() -> Histogram);
-        let (in_flight, streams, stalled) = (Gauge::default(), Gauge::default(), Counter::default());
+        let (in_flight, streams, stalled) =
+            (Gauge::default(), Gauge::default(), Counter::default());
         registry.register("requests", "Requests answered", requests.clone());
         registry.register(
             "request_duration_seconds",
             "Time until the head of the answer",
             durations.clone(),
         );
-        registry.register("in_flight_requests", "Requests being worked on", in_flight.clone());
+        registry.register(
+            "in_flight_requests",
+            "Requests being worked on",
+            in_flight.clone(),
+        );
         registry.register("open_streams", "Long answers being sent", streams.clone());
-        registry.register("stalled_streams", "Long answers cut off unread", stalled.clone());
+        registry.register(
+            "stalled_streams",
+            "Long answers cut off unread",
+            stalled.clone(),
+        );
         Self {
             registry,
             requests,
@@ -86,7 +95,9 @@ impl Metrics {
             verb: labels.verb,
             resource: labels.resource.clone(),
         };
-        self.durations.get_or_create(&kind).observe(took.as_secs_f64());
+        self.durations
+            .get_or_create(&kind)
+            .observe(took.as_secs_f64());
         self.requests.get_or_create(&labels).inc();
     }
 

@@ -193,14 +193,35 @@ mod tests {
         let shape = |accept| told(accept).map(|found| found.shape);
         let table = Some(Shape::Table(MetaVersion::V1));
         for (accept, expected) in [
-            ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", table),
-            ("application/json;as=Table;g=meta.k8s.io;v=v2,application/json", Some(Shape::Object)),
-            ("application/json;as=Table;g=meta.k8s.io;v=v1beta1", Some(Shape::Table(MetaVersion::V1beta1))),
-            ("application/vnd.kubernetes.protobuf,application/json;q=0.9", Some(Shape::Object)),
-            ("application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", Some(Shape::Partial(MetaVersion::V1))),
-            ("application/json;q=0.1, application/json;as=Table;g=meta.k8s.io;v=v1", table),
+            (
+                "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+                table,
+            ),
+            (
+                "application/json;as=Table;g=meta.k8s.io;v=v2,application/json",
+                Some(Shape::Object),
+            ),
+            (
+                "application/json;as=Table;g=meta.k8s.io;v=v1beta1",
+                Some(Shape::Table(MetaVersion::V1beta1)),
+            ),
+            (
+                "application/vnd.kubernetes.protobuf,application/json;q=0.9",
+                Some(Shape::Object),
+            ),
+            (
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+                Some(Shape::Partial(MetaVersion::V1)),
+            ),
+            (
+                "application/json;q=0.1, application/json;as=Table;g=meta.k8s.io;v=v1",
+                table,
+            ),
             ("*/*", Some(Shape::Object)),
-            ("application/vnd.kubernetes.protobuf, */*", Some(Shape::Object)),
+            (
+                "application/vnd.kubernetes.protobuf, */*",
+                Some(Shape::Object),
+            ),
             ("application/vnd.kubernetes.protobuf", None),
             ("text/html", None),
             ("application/json;q=0", Some(Shape::Object)),

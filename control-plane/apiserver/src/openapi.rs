@@ -29,12 +29,10 @@ impl Documents {
     #[must_use]
     pub fn new(registry: &Registry) -> Self {
         let mut by_path = BTreeMap::new();
-        for (group, version) in registry.group_versions() {
-            let path = match group.as_str() {
-                "" => format!("api/{version}"),
-                group => format!("apis/{group}/{version}"),
+        for path in openapi::documents(registry) {
+            let Some(document) = openapi::document(registry, &path) else {
+                continue;
             };
-            let document = openapi::document(registry, &group, &version);
             let bytes = Bytes::from(document.to_string());
             let hash = hash::hex(&bytes);
             by_path.insert(path, Document { bytes, hash });
@@ -66,8 +64,14 @@ impl Documents {
         query: &Query,
         headers: &HeaderMap,
     ) -> Result<Response, ApiError> {
-        let document = self.by_path.get(path).ok_or_else(ApiError::unknown_path)?;
-        if !alternatives(headers).iter().any(|accepted| accepted.takes_json()) {
+        let document = self
+            .by_path
+            .get(path)
+            .ok_or_else(ApiError::no_such_resource)?;
+        if !alternatives(headers)
+            .iter()
+            .any(|accepted| accepted.takes_json())
+        {
             return Err(ApiError::not_acceptable(&["application/json"]));
         }
         Ok(match query.text("hash") {
@@ -87,7 +91,12 @@ impl Documents {
                 headers,
                 "public, immutable, max-age=31536000",
             ),
-            None => send(&document.bytes, &document.hash, headers, "no-cache, private"),
+            None => send(
+                &document.bytes,
+                &document.hash,
+                headers,
+                "no-cache, private",
+            ),
         })
     }
 }
@@ -100,8 +109,7 @@ fn send(bytes: &Bytes, hash: &str, headers: &HeaderMap, caching: &'static str) -
     let mut response = if has {
         answer::typed(StatusCode::NOT_MODIFIED, Body::empty(), "application/json")
     } else {
-        let mut response =
-            answer::typed(StatusCode::OK, bytes.clone().into(), "application/json");
+        let mut response = answer::typed(StatusCode::OK, bytes.clone().into(), "application/json");
         response.extensions_mut().insert(crate::router::Compress);
         response
     };

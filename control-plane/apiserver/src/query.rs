@@ -75,7 +75,9 @@ mod tests {
 
     #[test]
     fn values_are_read_as_upstream_reads_them() {
-        let query = Query::parse(Some("a=1&a=2&b=&c&d=false&e=FALSE&f=0&g=yes&n=x&l=a%3Db%2Cc"));
+        let query = Query::parse(Some(
+            "a=1&a=2&b=&c&d=false&e=FALSE&f=0&g=yes&n=x&l=a%3Db%2Cc",
+        ));
         assert_eq!(query.get("a"), Some("1"));
         assert_eq!(query.all("a").collect::<Vec<_>>(), ["1", "2"]);
         assert_eq!(query.text("b"), None);

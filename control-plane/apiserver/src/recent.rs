@@ -122,6 +122,9 @@ mod tests {
         assert!(made(&cache, 1, 10), "the oldest went");
         assert!(made(&cache, 4, 95));
         assert!(made(&cache, 1, 10), "the weight is bounded");
-        assert!(made(&cache, 5, 101) && made(&cache, 5, 101), "too heavy to keep");
+        assert!(
+            made(&cache, 5, 101) && made(&cache, 5, 101),
+            "too heavy to keep"
+        );
     }
 }

@@ -17,7 +17,6 @@ use crate::{
     negotiation::{self, Media, Shape},
     path::{RequestInfo, ResourcePath, Verb},
     query::Query,
-    router::Compress,
     reads::{
         frames::Framer,
         list::{self, Listed},
@@ -25,17 +24,13 @@ use crate::{
         view::{Include, View},
         watch::{self, Wish},
     },
+    router::Compress,
     server::Shared,
     streams::CutOff,
     subresources, virtual_kinds,
     writes::{
-        Write, WriteOptions,
-        delete::Deleted,
-        deletion::DeleteOptions,
-        input,
-        patch::Patch,
-        prepare::Part,
-        update::Made,
+        Write, WriteOptions, delete::Deleted, deletion::DeleteOptions, input, patch::Patch,
+        prepare::Part, update::Made,
     },
 };
 
@@ -73,14 +68,15 @@ pub async fn handle(
     body: Body,
 ) -> Result<Response, ApiError> {
     let Some(path) = &info.resource else {
-        return Err(ApiError::unknown_path());
+        return Err(ApiError::no_such_resource());
     };
     let registry = server.registry();
     let resource = registry
         .get(&path.group, &path.version, &path.resource)
-        .ok_or_else(ApiError::unknown_path)?;
+        .cloned()
+        .ok_or_else(ApiError::no_such_resource)?;
     if resource.is_cluster_scoped() && path.object_namespace().is_some() || !path.rest.is_empty() {
-        return Err(ApiError::unknown_path());
+        return Err(ApiError::no_such_resource());
     }
     let call = Call {
         server,
@@ -101,8 +97,8 @@ impl Call<'_> {
     async fn answer(&self, body: Body) -> Result<Response, ApiError> {
         let part = match self.path.subresource.as_deref() {
             None => Part::Main,
-            Some(name) if !self.resource.has_subresource(name) => {
-                return Err(ApiError::unknown_path());
+            Some(name) if self.resource.subresource(name).is_none() => {
+                return Err(ApiError::no_such_resource());
             }
             Some("status") => Part::Status,
             Some("finalize") => Part::Finalize,
@@ -115,7 +111,9 @@ impl Call<'_> {
         {
             return Err(ApiError::method_not_allowed());
         }
-        if part == Part::Main && !self.resource.has_verb(self.verb.as_str()) {
+        let verbs = &self.resource.verbs;
+        let allowed = verbs.iter().any(|verb| verb.as_str() == self.verb.as_str());
+        if part == Part::Main && !allowed {
             return Err(ApiError::method_not_allowed());
         }
         match (self.verb, part) {
@@ -182,7 +180,13 @@ impl Call<'_> {
     /// `NotFound`, and what the store says.
     pub async fn read(&self, name: &str) -> Result<Stored, ApiError> {
         let key = keys::object(&self.resource, self.namespace(), name);
-        match self.server.store.get(&key).await.map_err(error::from_store)? {
+        match self
+            .server
+            .store
+            .get(&key)
+            .await
+            .map_err(error::from_store)?
+        {
             Some(record) => Stored::open(record),
             None => Err(ApiError::not_found(&self.resource, name)),
         }
@@ -192,7 +196,12 @@ impl Call<'_> {
     ///
     /// # Errors
     /// `NotAcceptable`.
-    pub fn show(&self, code: StatusCode, stored: &Stored, warnings: &[String]) -> Result<Response, ApiError> {
+    pub fn show(
+        &self,
+        code: StatusCode,
+        stored: &Stored,
+        warnings: &[String],
+    ) -> Result<Response, ApiError> {
         let (view, media) = self.view()?;
         let shown = view.single(stored, self.server.ambient.now(), true)?;
         let mut response = answer::json(code, shown, media)?;
@@ -219,8 +228,14 @@ impl Call<'_> {
     async fn list(&self) -> Result<Response, ApiError> {
         let selection = Selection::parse(&self.resource, self.query, None)?;
         let store = &*self.server.store;
-        let listed =
-            list::take(store, &self.resource, self.namespace(), &selection, self.query).await?;
+        let listed = list::take(
+            store,
+            &self.resource,
+            self.namespace(),
+            &selection,
+            self.query,
+        )
+        .await?;
         self.show_list(listed).await
     }
 
@@ -293,7 +308,13 @@ impl Call<'_> {
         let bytes = self.body(body).await?;
         let mut write = self.write()?;
         let validation = write.options.validation;
-        let object = input::object(&bytes, format, &self.resource, validation, &mut write.warnings)?;
+        let object = input::object(
+            &bytes,
+            format,
+            &self.resource,
+            validation,
+            &mut write.warnings,
+        )?;
         let stored = write.create(object).await?;
         self.show(StatusCode::CREATED, &stored, &write.warnings)
     }
@@ -325,7 +346,7 @@ impl Call<'_> {
         let updated = write
             .update(name, part, |current: &Value, warnings| {
                 let mut made = patch.apply(current, &schema)?;
-                input::check_fields(&mut made.object, &resource, Vec::new(), validation, warnings)?;
+                input::check_fields(&mut made.object, &resource, &[], validation, warnings)?;
                 Ok(made)
             })
             .await?;
@@ -350,8 +371,14 @@ impl Call<'_> {
         let options = DeleteOptions::parse(self.headers(), &bytes, self.query)?;
         let selection = Selection::parse(&self.resource, self.query, None)?;
         let store = &*self.server.store;
-        let listed =
-            list::take(store, &self.resource, self.namespace(), &selection, self.query).await?;
+        let listed = list::take(
+            store,
+            &self.resource,
+            self.namespace(),
+            &selection,
+            self.query,
+        )
+        .await?;
         let mut write = self.write()?;
         write.delete_all(&listed, &options).await?;
         Ok(answer::value(StatusCode::OK, &answer::success(None)))

@@ -84,7 +84,9 @@ async fn gate(State(server): State<Arc<Shared>>, request: Request, next: Next) -
     let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
     let labels = Labels {
         verb: info.as_ref().map_or(Verb::Other, |info| info.verb).as_str(),
-        resource: info.as_ref().map_or("-".to_owned(), |info| known(&server, info)),
+        resource: info
+            .as_ref()
+            .map_or("-".to_owned(), |info| known(&server, info)),
         subresource: info.as_ref().map_or("-", subresource_label),
         code: 0,
     };
@@ -101,7 +103,9 @@ async fn gate(State(server): State<Arc<Shared>>, request: Request, next: Next) -
     let response = match AssertUnwindSafe(passed).catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(refused)) => {
-            span.in_scope(|| tracing::debug!(code = refused.code, why = refused.message, "refused"));
+            span.in_scope(|| {
+                tracing::debug!(code = refused.code, why = refused.message, "refused")
+            });
             error::response(&refused)
         }
         Err(_) => {
@@ -113,7 +117,9 @@ async fn gate(State(server): State<Arc<Shared>>, request: Request, next: Next) -
     };
     server.metrics.in_flight.dec();
     let code = response.status().as_u16();
-    server.metrics.answered(Labels { code, ..labels }, began.elapsed());
+    server
+        .metrics
+        .answered(Labels { code, ..labels }, began.elapsed());
     response
 }
 
@@ -155,16 +161,21 @@ fn lasts(info: &RequestInfo) -> bool {
         None => info.path == "/v2" || info.path.starts_with("/v2/"),
         Some(resource) => {
             resource.resource == "links"
-                || resource.subresource.as_deref().is_some_and(|name| STREAMS.contains(&name))
+                || resource
+                    .subresource
+                    .as_deref()
+                    .is_some_and(|name| STREAMS.contains(&name))
         }
     }
 }
 
 /// The kind as a label: only what is served, so that clients cannot make series.
 fn known(server: &Shared, info: &RequestInfo) -> String {
-    let served = info.resource.as_ref().and_then(|path| {
-        server.registry().get(&path.group, &path.version, &path.resource)
-    });
+    let registry = server.registry();
+    let served = info
+        .resource
+        .as_ref()
+        .and_then(|path| registry.get(&path.group, &path.version, &path.resource));
     match served {
         Some(resource) if resource.group.is_empty() => resource.plural.to_string(),
         Some(resource) => format!("{}/{}", resource.group, resource.plural),
@@ -174,13 +185,28 @@ fn known(server: &Shared, info: &RequestInfo) -> String {
 
 fn subresource_label(info: &RequestInfo) -> &'static str {
     const KNOWN: [&str; 11] = [
-        "status", "scale", "binding", "eviction", "log", "finalize", "exec", "attach", "portforward",
-        "proxy", "token",
+        "status",
+        "scale",
+        "binding",
+        "eviction",
+        "log",
+        "finalize",
+        "exec",
+        "attach",
+        "portforward",
+        "proxy",
+        "token",
     ];
-    let name = info.resource.as_ref().and_then(|path| path.subresource.as_deref());
+    let name = info
+        .resource
+        .as_ref()
+        .and_then(|path| path.subresource.as_deref());
     match name {
         None => "-",
-        Some(name) => KNOWN.into_iter().find(|known| *known == name).unwrap_or("other"),
+        Some(name) => KNOWN
+            .into_iter()
+            .find(|known| *known == name)
+            .unwrap_or("other"),
     }
 }
 
@@ -196,7 +222,7 @@ async fn resource(State(server): State<Arc<Shared>>, request: Request) -> Respon
     } else if passed.info.verb == Verb::Get {
         discover(&server, &passed.info.path, &parts.headers)
     } else {
-        Err(ApiError::unknown_path())
+        Err(ApiError::no_such_resource())
     };
     answer.unwrap_or_else(|error| error::response(&error))
 }
@@ -222,15 +248,23 @@ async fn health(State(server): State<Arc<Shared>>, request: Request) -> Response
     let kind = path.split('/').nth(1).unwrap_or_default();
     let check = path.split('/').nth(2);
     if check.is_some_and(|check| !["ping", "store"].contains(&check)) {
-        return error::response(&ApiError::unknown_path());
+        return error::response(&ApiError::no_such_resource());
     }
     let failed = matches!(&ready, Err(error) if kind != "livez" && check != Some("ping") && {
         tracing::warn!(error = %error, "the store is not ready");
         true
     });
-    let code = if failed { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
+    let code = if failed {
+        StatusCode::INTERNAL_SERVER_ERROR
+    } else {
+        StatusCode::OK
+    };
     let text = if failed || query.get("verbose").is_some() {
-        let store = if failed { "[-]store failed: reason withheld" } else { "[+]store ok" };
+        let store = if failed {
+            "[-]store failed: reason withheld"
+        } else {
+            "[+]store ok"
+        };
         let end = if failed { "failed" } else { "passed" };
         format!("[+]ping ok\n{store}\n{kind} check {end}\n")
     } else {
@@ -240,7 +274,10 @@ async fn health(State(server): State<Arc<Shared>>, request: Request) -> Response
 }
 
 async fn metrics(State(server): State<Arc<Shared>>) -> Response {
-    server.metrics.streams.set(i64::try_from(server.streams.len()).unwrap_or(i64::MAX));
+    server
+        .metrics
+        .streams
+        .set(i64::try_from(server.streams.len()).unwrap_or(i64::MAX));
     match server.metrics.encode() {
         Ok(text) => answer::typed(
             StatusCode::OK,

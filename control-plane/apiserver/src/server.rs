@@ -43,8 +43,6 @@ pub struct Options {
     pub node_ports: RangeInclusive<u16>,
     /// The image registry, serving `/v2/`.
     pub images: axum::Router,
-    /// The service account of pods that name none. `None` leaves them without.
-    pub default_service_account: Option<String>,
     /// Where pods reach this server; published as the endpoint of the `kubernetes` Service. `None` where pods cannot.
     pub endpoint: Option<SocketAddr>,
     /// Bounds on what clients may have going on.
@@ -54,7 +52,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Options with upstream's defaults: 10.96.0.0/12, node ports 30000 to 32767, service account `default`, no images.
+    /// Options with upstream's defaults: 10.96.0.0/12, node ports 30000 to 32767, no images.
     #[must_use]
     pub fn new(
         store: Arc<dyn Storage>,
@@ -70,7 +68,6 @@ impl Options {
             service_range: ServiceRange::default(),
             node_ports: 30000..=32767,
             images: axum::Router::new(),
-            default_service_account: Some("default".to_owned()),
             endpoint: None,
             limits: Limits::default(),
             ambient: Arc::new(System),
@@ -86,7 +83,6 @@ pub struct Shared {
     pub(crate) nodes: NodeLinks,
     pub(crate) service_range: ServiceRange,
     pub(crate) node_ports: RangeInclusive<u16>,
-    pub(crate) default_service_account: Option<String>,
     pub(crate) endpoint: Option<SocketAddr>,
     pub(crate) gate: Gate,
     pub(crate) streams: Arc<Streams>,
@@ -112,6 +108,7 @@ impl Shared {
     pub(crate) fn namespaces(&self) -> Result<Arc<Resource>, ApiError> {
         self.registry()
             .get("", "v1", "namespaces")
+            .cloned()
             .ok_or_else(|| ApiError::internal("the registry has no namespaces"))
     }
 
@@ -138,9 +135,10 @@ impl Shared {
         }
         let of = Arc::clone(&registry);
         let made = tokio::task::spawn_blocking(move || openapi::Documents::new(&of)).await;
-        let documents = Arc::new(
-            made.map_err(|error| ApiError::internal(format!("making OpenAPI documents: {error}")))?,
-        );
+        let documents =
+            Arc::new(made.map_err(|error| {
+                ApiError::internal(format!("making OpenAPI documents: {error}"))
+            })?);
         *self.openapi.write() = Some((registry, Arc::clone(&documents)));
         Ok(documents)
     }
@@ -168,7 +166,6 @@ impl ApiServer {
             nodes: options.nodes,
             service_range: options.service_range,
             node_ports: options.node_ports,
-            default_service_account: options.default_service_account,
             endpoint: options.endpoint,
             streams: Arc::new(Streams::new(options.limits.stall_time)),
             gate: Gate::new(options.limits),
@@ -217,10 +214,5 @@ impl ApiServer {
                 }
             }
         }
-    }
-
-    /// What the handlers share: for the rest of this crate.
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
     }
 }

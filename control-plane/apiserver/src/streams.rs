@@ -82,7 +82,12 @@ impl Streams {
 
     /// Drops the answers whose clients have not read for too long at `now`, and says how many. Called every few seconds.
     pub fn sweep(&self, now: Instant) -> usize {
-        let open: Vec<_> = self.open.lock().values().filter_map(Weak::upgrade).collect();
+        let open: Vec<_> = self
+            .open
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
         let mut cut = 0;
         for shared in open {
             let mut inner = shared.inner.lock();

@@ -6,10 +6,7 @@ mod log;
 mod scale;
 
 use axum::{body::Body, response::Response};
-use coracle_api::{
-    decode::{self, Limits},
-    status::ApiError,
-};
+use coracle_api::{decode, status::ApiError};
 use serde_json::Value;
 
 use crate::{body, path::Verb, resources::Call};
@@ -19,7 +16,11 @@ use crate::{body, path::Verb, resources::Call};
 /// # Errors
 /// Whatever is wrong with the request.
 pub async fn handle(call: &Call<'_>, name: &str, body: Body) -> Result<Response, ApiError> {
-    let object = call.path.name.as_deref().ok_or_else(ApiError::unknown_path)?;
+    let object = call
+        .path
+        .name
+        .as_deref()
+        .ok_or_else(ApiError::no_such_resource)?;
     match (name, call.verb) {
         ("scale", Verb::Get) => scale::get(call, object).await,
         ("scale", Verb::Update | Verb::Patch) => scale::change(call, object, body).await,
@@ -27,7 +28,7 @@ pub async fn handle(call: &Call<'_>, name: &str, body: Body) -> Result<Response,
         ("eviction", Verb::Create) => eviction::create(call, object, body).await,
         ("log", Verb::Get) => log::get(call, object).await,
         ("scale" | "binding" | "eviction" | "log", _) => Err(ApiError::method_not_allowed()),
-        _ => Err(ApiError::unknown_path()),
+        _ => Err(ApiError::no_such_resource()),
     }
 }
 
@@ -40,7 +41,7 @@ async fn read_object(
 ) -> Result<Value, ApiError> {
     let format = body::format(call.headers())?;
     let bytes = call.body(body).await?;
-    let object = decode::decode(&bytes, format, Limits::default())?.value;
+    let object = decode::decode(&bytes, format)?.value;
     let says = |key: &str, expected: &str| {
         object
             .get(key)

@@ -2,22 +2,16 @@
 
 use serde_json::{Value, json};
 
-/// The minor version of the API: that of the types it is built with.
-#[must_use]
-pub fn minor() -> u32 {
-    // One arm per feature of k8s-openapi that the workspace has been built with.
-    k8s_openapi::k8s_if_1_37! {
-        return 37;
-    }
-    k8s_openapi::k8s_if_le_1_36! {
-        return 36;
-    }
-}
+/// The minor version of the API: that of the types the workspace is built with.
+const MINOR: u32 = {
+    k8s_openapi::k8s_if_le_1_36! { 36 }
+    k8s_openapi::k8s_if_1_37! { 37 }
+};
 
 /// The version as clients compare it.
 #[must_use]
 pub fn git_version() -> String {
-    format!("v1.{}.0+coracle.{}", minor(), env!("CARGO_PKG_VERSION"))
+    format!("v1.{MINOR}.0+coracle.{}", env!("CARGO_PKG_VERSION"))
 }
 
 /// The answer to `/version`.
@@ -25,7 +19,7 @@ pub fn git_version() -> String {
 pub fn document() -> Value {
     json!({
         "major": "1",
-        "minor": minor().to_string(),
+        "minor": MINOR.to_string(),
         "gitVersion": git_version(),
         "gitCommit": "",
         "gitTreeState": "",

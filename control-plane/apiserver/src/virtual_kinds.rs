@@ -50,7 +50,7 @@ pub fn find(path: &ResourcePath) -> Option<VirtualKind> {
 /// Whatever is wrong with the request.
 pub async fn answer(call: &Call<'_>, kind: VirtualKind, body: Body) -> Result<Response, ApiError> {
     if call.path.subresource.is_some() {
-        return Err(ApiError::unknown_path());
+        return Err(ApiError::no_such_resource());
     }
     match (kind, call.verb) {
         (VirtualKind::NodeMetrics, Verb::Get | Verb::List) => metrics::of_nodes(call).await,

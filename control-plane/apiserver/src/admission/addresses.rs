@@ -79,7 +79,11 @@ impl ServiceRange {
     pub fn candidates(&self, drawn: u128) -> impl Iterator<Item = Ipv4Addr> + use<> {
         let range = *self;
         let size = range.size();
-        let band = if size < 16 { 0 } else { (size / 16).clamp(16, 256).min(size - 1) };
+        let band = if size < 16 {
+            0
+        } else {
+            (size / 16).clamp(16, 256).min(size - 1)
+        };
         rotated(size - band, drawn)
             .map(move |n| band + n)
             .chain(0..band)
@@ -112,10 +116,22 @@ mod tests {
         assert_eq!(range.to_string(), "10.96.0.0/16");
         assert_eq!(range.first(), Ipv4Addr::new(10, 96, 0, 1));
         assert!(range.contains(Ipv4Addr::new(10, 96, 255, 254)));
-        for outside in [[10, 96, 0, 0], [10, 96, 255, 255], [10, 97, 0, 1], [10, 95, 0, 1]] {
+        for outside in [
+            [10, 96, 0, 0],
+            [10, 96, 255, 255],
+            [10, 97, 0, 1],
+            [10, 95, 0, 1],
+        ] {
             assert!(!range.contains(outside.into()), "{outside:?}");
         }
-        for bad in ["", "10.96.0.0", "10.96.0.0/31", "10.96.0.0/7", "fd00::/64", "a/16"] {
+        for bad in [
+            "",
+            "10.96.0.0",
+            "10.96.0.0/31",
+            "10.96.0.0/7",
+            "fd00::/64",
+            "a/16",
+        ] {
             assert!(bad.parse::<ServiceRange>().is_err(), "{bad}");
         }
     }

@@ -2,7 +2,7 @@
 
 use coracle_api::{registry::Resource, status::ApiError};
 use coracle_store::{Expect, Op};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{encoded::Stored, error, keys, meta, writes::Write};
 
@@ -17,7 +17,12 @@ pub(super) async fn admit(write: &Write<'_>, object: &Value) -> Result<Option<Op
         return Ok(None);
     };
     let key = keys::namespace(namespace);
-    let found = write.server.store.get(&key).await.map_err(error::from_store)?;
+    let found = write
+        .server
+        .store
+        .get(&key)
+        .await
+        .map_err(error::from_store)?;
     let Some(record) = found else {
         return Err(ApiError::not_found(&*write.server.namespaces()?, namespace));
     };
@@ -30,6 +35,22 @@ pub(super) async fn admit(write: &Write<'_>, object: &Value) -> Result<Option<Op
         return Err(ApiError::forbidden(&write.resource, name, &why));
     }
     Ok(Some(Op::check(key, Expect::At(revision))))
+}
+
+/// The finalizer by which the namespace controller keeps a namespace until it is empty.
+const FINALIZER: &str = "kubernetes";
+
+/// A namespace's finalizers are the server's at first and then changed through the finalize subresource only.
+pub(super) fn finalize(namespace: &mut Value, old: Option<&Value>) {
+    let finalizers = match old {
+        Some(old) => meta::at(old, &["spec", "finalizers"]).cloned(),
+        None => Some(json!([FINALIZER])),
+    };
+    let spec = meta::child_mut(namespace, "spec");
+    match finalizers {
+        Some(finalizers) => spec.insert("finalizers".to_owned(), finalizers),
+        None => spec.remove("finalizers"),
+    };
 }
 
 fn is_terminating(namespace: &Value) -> bool {

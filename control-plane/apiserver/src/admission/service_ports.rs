@@ -1,6 +1,9 @@
 //! Gives Services of type NodePort and LoadBalancer their node ports, claimed like the addresses.
 
-use coracle_api::{fields::FieldError, status::ApiError};
+use coracle_api::{
+    fields::{FieldError, FieldPath},
+    status::ApiError,
+};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -49,9 +52,9 @@ pub(super) async fn admit(
         if !held_claims.contains(&claim)
             && let Some(why) = refusal(write, asked, &claim, &taken).await?
         {
-            let field = format!("spec.ports[{n}].nodePort");
-            let problem = FieldError::invalid(&field, json!(asked), &why);
-            return Err(ApiError::invalid(&write.resource, &name, vec![problem]));
+            let ports = FieldPath::new("spec").child("ports");
+            let problem = FieldError::invalid(&ports.index(n).child("nodePort"), asked, why);
+            return Err(ApiError::invalid(&write.resource, &name, &[problem]));
         }
         taken.push(claim);
     }
@@ -94,7 +97,10 @@ fn ports_mut(service: &mut Value) -> impl Iterator<Item = &mut Map<String, Value
 
 /// Protocol (in lower case) and number: what tells the ports of a Service apart.
 fn port_key(port: &Map<String, Value>) -> (String, u64) {
-    let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
+    let protocol = port
+        .get("protocol")
+        .and_then(Value::as_str)
+        .unwrap_or("TCP");
     let number = port.get("port").and_then(Value::as_u64).unwrap_or(0);
     (protocol.to_ascii_lowercase(), number)
 }

@@ -3,7 +3,10 @@
 
 use std::net::Ipv4Addr;
 
-use coracle_api::{fields::FieldError, status::ApiError};
+use coracle_api::{
+    fields::{FieldError, FieldPath},
+    status::ApiError,
+};
 use serde_json::{Value, json};
 
 use super::service_ports;
@@ -61,20 +64,29 @@ fn keep_address(service: &mut Value, old: &Value) {
 
 /// This cluster's Services have one IPv4 address.
 fn check_families(write: &Write<'_>, service: &mut Value) -> Result<(), ApiError> {
-    let invalid = |service: &Value, field: &str, value: Value, why: &str| {
+    let invalid = |service: &Value, field: &FieldPath, value: Value, why: &str| {
         let problem = FieldError::invalid(field, value, why);
         let name = meta::name(service).unwrap_or_default();
-        Err(ApiError::invalid(&write.resource, name, vec![problem]))
+        Err(ApiError::invalid(&write.resource, name, &[problem]))
     };
+    let spec = FieldPath::new("spec");
     if meta::text_at(service, &["spec", "ipFamilyPolicy"]) == Some("RequireDualStack") {
         let why = "this cluster is not configured for dual-stack services";
-        return invalid(service, "spec.ipFamilyPolicy", json!("RequireDualStack"), why);
+        return invalid(
+            service,
+            &spec.child("ipFamilyPolicy"),
+            json!("RequireDualStack"),
+            why,
+        );
     }
     let families = meta::at(service, &["spec", "ipFamilies"]).and_then(Value::as_array);
-    let wrong = families.into_iter().flatten().position(|family| family != "IPv4");
+    let wrong = families
+        .into_iter()
+        .flatten()
+        .position(|family| family != "IPv4");
     if let Some(n) = wrong {
         let value = service.pointer(&format!("/spec/ipFamilies/{n}")).cloned();
-        let field = format!("spec.ipFamilies[{n}]");
+        let field = spec.child("ipFamilies").index(n);
         let why = "not configured on this cluster";
         return invalid(service, &field, value.unwrap_or_default(), why);
     }
@@ -96,12 +108,12 @@ async fn give_address(
         Some(ip) => {
             if let Err(why) = check_asked(write, &ip).await? {
                 let problem = FieldError::invalid(
-                    "spec.clusterIPs",
+                    &FieldPath::new("spec").child("clusterIPs"),
                     json!([ip]),
-                    &format!("failed to allocate IP {ip}: {why}"),
+                    format!("failed to allocate IP {ip}: {why}"),
                 );
                 let name = meta::name(service).unwrap_or_default();
-                return Err(ApiError::invalid(&write.resource, name, vec![problem]));
+                return Err(ApiError::invalid(&write.resource, name, &[problem]));
             }
             ip
         }

@@ -3,10 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    order::{Group, Version},
-    subresource,
-};
+use super::order::{Group, Version, verbs};
+use crate::meta;
 
 /// The version of the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,25 +70,23 @@ fn of_version(group: &str, version: &Version) -> Value {
                 "responseKind": kind(group, &version.name, &resource.kind),
                 "scope": if resource.is_cluster_scoped() { "Cluster" } else { "Namespaced" },
                 "singularResource": resource.singular,
-                "verbs": resource.verbs,
+                "verbs": verbs(resource),
             });
             if !resource.short_names.is_empty() {
-                entry["shortNames"] = json!(resource.short_names);
+                meta::put(&mut entry, "shortNames", json!(resource.short_names));
             }
             if !resource.categories.is_empty() {
-                entry["categories"] = json!(resource.categories);
+                meta::put(&mut entry, "categories", json!(resource.categories));
             }
             let subresources: Vec<_> = resource
                 .subresources
                 .iter()
-                .map(|name| {
-                    let described = subresource::describe(resource, name);
-                    let (g, v, k) = described.kind.unwrap_or((group, &version.name, &resource.kind));
-                    json!({"subresource": name, "responseKind": kind(g, v, k), "verbs": described.verbs})
+                .map(|sub| {
+                    json!({"subresource": sub.name, "responseKind": kind(&sub.group, &sub.version, &sub.kind), "verbs": sub.verbs})
                 })
                 .collect();
             if !subresources.is_empty() {
-                entry["subresources"] = json!(subresources);
+                meta::put(&mut entry, "subresources", json!(subresources));
             }
             entry
         })

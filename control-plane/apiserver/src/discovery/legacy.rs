@@ -2,10 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    order::{Group, Version},
-    subresource,
-};
+use super::order::{Group, Version, verbs};
+use crate::meta;
 
 /// All documents with their paths.
 pub(super) fn documents(groups: &[Group]) -> Vec<(String, Value)> {
@@ -37,8 +35,8 @@ pub(super) fn documents(groups: &[Group]) -> Vec<(String, Value)> {
         }
         let mut described = describe(group);
         listed.push(described.clone());
-        described["kind"] = json!("APIGroup");
-        described["apiVersion"] = json!("v1");
+        meta::put(&mut described, "kind", json!("APIGroup"));
+        meta::put(&mut described, "apiVersion", json!("v1"));
         documents.push((root, described));
     }
     documents.push((
@@ -73,27 +71,26 @@ fn resources(group: &str, version: &Version) -> Value {
             "singularName": resource.singular,
             "namespaced": namespaced,
             "kind": resource.kind,
-            "verbs": resource.verbs,
+            "verbs": verbs(resource),
         });
         if !resource.short_names.is_empty() {
-            entry["shortNames"] = json!(resource.short_names);
+            meta::put(&mut entry, "shortNames", json!(resource.short_names));
         }
         if !resource.categories.is_empty() {
-            entry["categories"] = json!(resource.categories);
+            meta::put(&mut entry, "categories", json!(resource.categories));
         }
         resources.push(entry);
-        for name in &resource.subresources {
-            let described = subresource::describe(resource, name);
+        for sub in &resource.subresources {
             let mut entry = json!({
-                "name": format!("{}/{name}", resource.plural),
+                "name": format!("{}/{}", resource.plural, sub.name),
                 "singularName": "",
                 "namespaced": namespaced,
-                "kind": described.kind.map_or(&*resource.kind, |(_, _, kind)| kind),
-                "verbs": described.verbs,
+                "kind": sub.kind,
+                "verbs": sub.verbs,
             });
-            if let Some((g, v, _)) = described.kind {
-                entry["group"] = json!(g);
-                entry["version"] = json!(v);
+            if (sub.group.as_ref(), sub.version.as_ref()) != (group, version.name.as_str()) {
+                meta::put(&mut entry, "group", json!(sub.group));
+                meta::put(&mut entry, "version", json!(sub.version));
             }
             resources.push(entry);
         }

@@ -40,6 +40,11 @@ const GROUPS: [&str; 18] = [
     "discovery.k8s.io",
 ];
 
+/// The verbs of a kind as discovery lists them.
+pub(super) fn verbs(resource: &Resource) -> Vec<&'static str> {
+    resource.verbs.iter().map(|verb| verb.as_str()).collect()
+}
+
 /// The registry in order.
 pub(super) fn groups(registry: &Registry) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
@@ -57,7 +62,11 @@ pub(super) fn groups(registry: &Registry) -> Vec<Group> {
         let Some(group) = groups.get_mut(group) else {
             continue;
         };
-        match group.versions.iter_mut().find(|v| v.name == resource.version) {
+        match group
+            .versions
+            .iter_mut()
+            .find(|v| v.name == resource.version)
+        {
             Some(version) => version.resources.push(Arc::clone(resource)),
             None => group.versions.push(Version {
                 name: resource.version.to_string(),
@@ -66,12 +75,19 @@ pub(super) fn groups(registry: &Registry) -> Vec<Group> {
         }
     }
     for group in &mut groups {
-        group.versions.sort_by_key(|version| std::cmp::Reverse(rank(&version.name)));
+        group
+            .versions
+            .sort_by_key(|version| std::cmp::Reverse(rank(&version.name)));
         for version in &mut group.versions {
             version.resources.sort_by(|a, b| a.plural.cmp(&b.plural));
         }
     }
-    let place = |name: &str| GROUPS.iter().position(|known| *known == name).unwrap_or(GROUPS.len());
+    let place = |name: &str| {
+        GROUPS
+            .iter()
+            .position(|known| *known == name)
+            .unwrap_or(GROUPS.len())
+    };
     groups.sort_by(|a, b| (place(&a.name), &a.name).cmp(&(place(&b.name), &b.name)));
     groups
 }
@@ -97,11 +113,15 @@ mod tests {
 
     #[test]
     fn stable_versions_come_first() {
-        let mut versions = ["v1beta1", "foo", "v2", "v1alpha3", "v10", "v1", "v2beta1", "v1beta2", "bar"];
+        let mut versions = [
+            "v1beta1", "foo", "v2", "v1alpha3", "v10", "v1", "v2beta1", "v1beta2", "bar",
+        ];
         versions.sort_by_key(|version| std::cmp::Reverse(rank(version)));
         assert_eq!(
             versions,
-            ["v10", "v2", "v1", "v2beta1", "v1beta2", "v1beta1", "v1alpha3", "bar", "foo"]
+            [
+                "v10", "v2", "v1", "v2beta1", "v1beta2", "v1beta1", "v1alpha3", "bar", "foo"
+            ]
         );
     }
 }

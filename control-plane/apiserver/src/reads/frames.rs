@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{selection::Selection, view::View};
 use crate::{
     encoded::Stored,
+    meta,
     negotiation::Shape,
     recent::{Key, Recent},
 };
@@ -102,10 +103,18 @@ impl Framer {
     ///
     /// # Errors
     /// `Internal` for damaged records.
-    pub fn frame(&mut self, kind: Kind, stored: &Stored, now: Timestamp) -> Result<Bytes, ApiError> {
+    pub fn frame(
+        &mut self,
+        kind: Kind,
+        stored: &Stored,
+        now: Timestamp,
+    ) -> Result<Bytes, ApiError> {
         if self.view.shape() != Shape::Object {
             let columns = std::mem::take(&mut self.columns);
-            return Ok(wrap(kind.as_str(), &self.view.single(stored, now, columns)?));
+            return Ok(wrap(
+                kind.as_str(),
+                &self.view.single(stored, now, columns)?,
+            ));
         }
         let key = Key {
             key: Arc::clone(&stored.record().key),
@@ -125,9 +134,14 @@ impl Framer {
     /// A bookmark: everything up to `revision` has been sent. `initial` marks the end of the initial events.
     #[must_use]
     pub fn bookmark(&self, resource: &Resource, revision: Revision, initial: bool) -> Bytes {
-        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut metadata =
+            json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
         if initial {
-            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+            meta::put(
+                &mut metadata,
+                "annotations",
+                json!({"k8s.io/initial-events-end": "true"}),
+            );
         }
         let object = match self.view.shape() {
             Shape::Object => {

@@ -20,7 +20,9 @@ use super::{
     version::{self, ReadAt},
     view::{ListMeta, TAIL, View},
 };
-use crate::{continuation::Continuation, encoded::Stored, error, keys, negotiation::Shape, query::Query};
+use crate::{
+    continuation::Continuation, encoded::Stored, error, keys, negotiation::Shape, query::Query,
+};
 
 /// The objects of a list, before they are shown.
 #[derive(Debug)]
@@ -56,13 +58,18 @@ pub async fn take(
     let limit = query.number::<usize>("limit")?.filter(|limit| *limit > 0);
     let read_at = version::read_at(query, limit.is_some(), store.revision())?;
     let prefix = keys::collection(resource, namespace);
-    let continuation = query.text("continue").map(Continuation::decode).transpose()?;
+    let continuation = query
+        .text("continue")
+        .map(Continuation::decode)
+        .transpose()?;
     let at = match (&continuation, read_at) {
         (Some(continuation), _) => continuation.revision,
         (None, ReadAt::Exactly(revision)) => Some(revision),
         (None, ReadAt::Latest) => None,
     };
-    let after = continuation.as_ref().map(|c| format!("{prefix}{}", c.after));
+    let after = continuation
+        .as_ref()
+        .map(|c| format!("{prefix}{}", c.after));
     if let (Some(name), Some(_) | None, None) = (selection.only_name(), namespace, at)
         && (namespace.is_some() || resource.is_cluster_scoped())
         && continuation.is_none()
@@ -169,7 +176,10 @@ async fn take_one(
 /// The refusal of a snapshot that is gone, with a token to go on without it where the list was in pages.
 fn expired(prefix: &str, after: Option<&str>) -> ApiError {
     let Some(after) = after else {
-        return ApiError::expired("The resourceVersion for the provided list is too old.", None);
+        return ApiError::expired(
+            "The resourceVersion for the provided list is too old.",
+            None,
+        );
     };
     let token = Continuation {
         revision: None,
@@ -185,7 +195,6 @@ fn expired(prefix: &str, after: Option<&str>) -> ApiError {
 }
 
 /// Shows a list as a body that is encoded while it is taken.
-#[must_use]
 pub fn body(listed: Listed, view: View, now: Timestamp) -> Body {
     let mut head = Vec::with_capacity(CHUNK);
     view.write_list_head(&listed.meta, &mut head);
@@ -263,7 +272,11 @@ impl HttpBody for Encoding {
         if self.buffer.is_empty() {
             return Poll::Ready(None);
         }
-        let capacity = if self.items.is_some() { CHUNK + CHUNK / 4 } else { 0 };
+        let capacity = if self.items.is_some() {
+            CHUNK + CHUNK / 4
+        } else {
+            0
+        };
         let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(capacity));
         if let Some(remaining) = &mut self.remaining {
             *remaining = remaining.saturating_sub(chunk.len() as u64);
@@ -276,6 +289,7 @@ impl HttpBody for Encoding {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.remaining
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

@@ -37,8 +37,11 @@ pub fn parse(text: Option<&str>) -> Result<Option<Revision>, ApiError> {
 pub fn read_at(query: &Query, paged: bool, current: Revision) -> Result<ReadAt, ApiError> {
     let asked = parse(query.get("resourceVersion"))?;
     let matching = query.text("resourceVersionMatch");
-    let forbidden =
-        |why: &str| Err(ApiError::bad_request(format!("resourceVersionMatch: Forbidden: {why}")));
+    let forbidden = |why: &str| {
+        Err(ApiError::bad_request(format!(
+            "resourceVersionMatch: Forbidden: {why}"
+        )))
+    };
     if query.text("continue").is_some() {
         if asked.is_some_and(|asked| asked.0 > 0) {
             return Err(ApiError::bad_request(
@@ -60,14 +63,18 @@ pub fn read_at(query: &Query, paged: bool, current: Revision) -> Result<ReadAt, 
     };
     let exactly = match matching {
         Some("Exact") if asked.0 == 0 => {
-            return forbidden("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"");
+            return forbidden(
+                "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+            );
         }
         Some("Exact") => true,
         Some("NotOlderThan") => false,
         // Pages of a given revision are cut from that revision.
         None => paged && asked.0 > 0,
         Some(other) => {
-            return forbidden(&format!("unsupported resourceVersionMatch value: {other:?}"));
+            return forbidden(&format!(
+                "unsupported resourceVersionMatch value: {other:?}"
+            ));
         }
     };
     if asked > current {
@@ -109,7 +116,11 @@ mod tests {
             ("resourceVersion=0", true, "latest"),
             ("resourceVersion=7", false, "latest"),
             ("resourceVersion=7", true, "7"),
-            ("resourceVersion=7&resourceVersionMatch=NotOlderThan", true, "latest"),
+            (
+                "resourceVersion=7&resourceVersionMatch=NotOlderThan",
+                true,
+                "latest",
+            ),
             ("resourceVersion=7&resourceVersionMatch=Exact", false, "7"),
             ("resourceVersion=0&resourceVersionMatch=Exact", false, "400"),
             ("resourceVersionMatch=Exact", false, "400"),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     encoded::Stored,
+    meta,
     negotiation::{MetaVersion, Shape},
     parsed::Parsed,
     query::Query,
@@ -67,7 +68,12 @@ pub struct ListMeta {
 impl View {
     /// A view of objects of `resource`.
     #[must_use]
-    pub fn new(resource: Arc<Resource>, shape: Shape, include: Include, parsed: Option<Arc<Parsed>>) -> Self {
+    pub fn new(
+        resource: Arc<Resource>,
+        shape: Shape,
+        include: Include,
+        parsed: Option<Arc<Parsed>>,
+    ) -> Self {
         Self {
             resource,
             shape,
@@ -86,7 +92,12 @@ impl View {
     ///
     /// # Errors
     /// `Internal` for damaged records.
-    pub fn single(&self, stored: &Stored, now: Timestamp, columns: bool) -> Result<Bytes, ApiError> {
+    pub fn single(
+        &self,
+        stored: &Stored,
+        now: Timestamp,
+        columns: bool,
+    ) -> Result<Bytes, ApiError> {
         let mut out = Vec::with_capacity(stored.encoded_len() + 64);
         match self.shape {
             Shape::Object => stored.write(&mut out),
@@ -113,7 +124,12 @@ impl View {
     ///
     /// # Errors
     /// `Internal` for damaged records.
-    pub fn write_item(&self, stored: &Stored, now: Timestamp, out: &mut Vec<u8>) -> Result<(), ApiError> {
+    pub fn write_item(
+        &self,
+        stored: &Stored,
+        now: Timestamp,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ApiError> {
         let version = match self.shape {
             Shape::Object => {
                 stored.write(out);
@@ -147,7 +163,10 @@ impl View {
     /// Kind, version, list metadata, columns and the opening of the items.
     fn write_head(&self, meta: &ListMeta, columns: bool, out: &mut Vec<u8>) {
         let (kind, api_version) = match self.shape {
-            Shape::Object => (self.resource.list_kind.to_string(), self.resource.api_version()),
+            Shape::Object => (
+                self.resource.list_kind.to_string(),
+                self.resource.api_version(),
+            ),
             Shape::Partial(v) => (
                 "PartialObjectMetadataList".to_owned(),
                 v.api_version().to_owned(),
@@ -156,13 +175,17 @@ impl View {
         };
         let mut metadata = json!({});
         if meta.revision > 0 {
-            metadata["resourceVersion"] = json!(meta.revision.to_string());
+            meta::put(
+                &mut metadata,
+                "resourceVersion",
+                json!(meta.revision.to_string()),
+            );
         }
         if let Some(token) = &meta.continuation {
-            metadata["continue"] = json!(token);
+            meta::put(&mut metadata, "continue", json!(token));
         }
         if let Some(remaining) = meta.remaining {
-            metadata["remainingItemCount"] = json!(remaining);
+            meta::put(&mut metadata, "remainingItemCount", json!(remaining));
         }
         let head = format!(
             "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{metadata},",
@@ -190,7 +213,7 @@ impl View {
             .map(|column| {
                 json!({
                     "name": column.name,
-                    "type": column.r#type,
+                    "type": column.kind,
                     "format": column.format,
                     "description": column.description,
                     "priority": column.priority,

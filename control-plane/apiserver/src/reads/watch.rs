@@ -139,7 +139,9 @@ pub async fn begin(
     let watch = match store.watch(prefix, after).await {
         Ok(watch) => watch,
         Err(StoreError::Compacted { oldest }) => {
-            return Ok(Body::from(frames::error(&too_old(after, oldest).to_status())));
+            return Ok(Body::from(frames::error(
+                &too_old(after, oldest).to_status(),
+            )));
         }
         Err(StoreError::Future { current }) => return Err(version::too_large(after, current)),
         Err(error) => return Err(error::from_store(error)),
@@ -164,15 +166,21 @@ pub async fn begin(
         ambient,
         _permit: permit,
     };
-    Ok(Body::from_stream(stream::unfold(running, |mut running| async {
-        let frames = running.next().await?;
-        Some((frames, running))
-    })))
+    Ok(Body::from_stream(stream::unfold(
+        running,
+        |mut running| async {
+            let frames = running.next().await?;
+            Some((frames, running))
+        },
+    )))
 }
 
 /// Why a watch cannot begin or go on where it was.
 fn too_old(asked: Revision, oldest: Revision) -> ApiError {
-    ApiError::expired(format!("too old resource version: {asked} ({oldest})"), None)
+    ApiError::expired(
+        format!("too old resource version: {asked} ({oldest})"),
+        None,
+    )
 }
 
 impl Running {

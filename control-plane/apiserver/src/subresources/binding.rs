@@ -28,10 +28,7 @@ pub(super) async fn create(call: &Call<'_>, name: &str, body: Body) -> Result<Re
         })
     });
     updated.await?;
-    Ok(answer::value(
-        StatusCode::CREATED,
-        &answer::success(None),
-    ))
+    Ok(answer::value(StatusCode::CREATED, &answer::success(None)))
 }
 
 /// The node a binding names.
@@ -67,17 +64,23 @@ fn bind(
         )));
     }
     if meta::is_terminating(pod) {
-        return Err(conflict(&format!("pod {name} is being deleted, cannot be assigned to a host")));
+        return Err(conflict(&format!(
+            "pod {name} is being deleted, cannot be assigned to a host"
+        )));
     }
     let bound = meta::text_at(pod, &["spec", "nodeName"]).unwrap_or_default();
     if !bound.is_empty() {
-        return Err(conflict(&format!("pod {name} is already assigned to node {bound:?}")));
+        return Err(conflict(&format!(
+            "pod {name} is already assigned to node {bound:?}"
+        )));
     }
     if meta::at(pod, &["spec", "schedulingGates"])
         .and_then(Value::as_array)
         .is_some_and(|gates| !gates.is_empty())
     {
-        return Err(conflict(&format!("pod {name} has non-empty .spec.schedulingGates")));
+        return Err(conflict(&format!(
+            "pod {name} has non-empty .spec.schedulingGates"
+        )));
     }
     let mut pod = pod.clone();
     meta::child_mut(&mut pod, "spec").insert("nodeName".to_owned(), json!(node));
@@ -138,7 +141,11 @@ mod tests {
         assert_eq!(told(bound, binding.clone()), Err(409), "again");
         let mut other = binding.clone();
         other["metadata"]["uid"] = json!("v");
-        assert_eq!(told(pod.clone(), other), Err(409), "another pod of that name");
+        assert_eq!(
+            told(pod.clone(), other),
+            Err(409),
+            "another pod of that name"
+        );
         let mut going = pod.clone();
         going["metadata"]["deletionTimestamp"] = json!("1970-01-01T00:00:00Z");
         assert_eq!(told(going, binding.clone()), Err(409), "being deleted");

@@ -14,13 +14,13 @@ pub(super) async fn create(call: &Call<'_>, name: &str, body: Body) -> Result<Re
             "name in URL does not match name in Eviction object",
         ));
     }
-    let options = match eviction.get("deleteOptions").filter(|options| options.is_object()) {
+    let options = match eviction
+        .get("deleteOptions")
+        .filter(|options| options.is_object())
+    {
         Some(options) => DeleteOptions::from_value(options)?,
         None => DeleteOptions::default(),
     };
     call.write()?.delete(name, &options).await?;
-    Ok(answer::value(
-        StatusCode::CREATED,
-        &answer::success(None),
-    ))
+    Ok(answer::value(StatusCode::CREATED, &answer::success(None)))
 }

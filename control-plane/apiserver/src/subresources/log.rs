@@ -39,13 +39,23 @@ pub(super) async fn get(call: &Call<'_>, name: &str) -> Result<Response, ApiErro
         .body(Body::empty())
         .map_err(|error| ApiError::internal(format!("asking node {node} for a log: {error}")))?;
     let permit = call.server.gate.open_stream(&call.user.name)?;
-    let answer = call.server.nodes.call(node, request).await.map_err(error::from_link)?;
+    let answer = call
+        .server
+        .nodes
+        .call(node, request)
+        .await
+        .map_err(error::from_link)?;
     let (mut parts, body) = answer.into_parts();
     if parts.status != StatusCode::OK {
         return Err(refused(call, node, parts.status, body).await);
     }
     // What concerns the connection to the node only.
-    for header in ["connection", "transfer-encoding", "keep-alive", "content-length"] {
+    for header in [
+        "connection",
+        "transfer-encoding",
+        "keep-alive",
+        "content-length",
+    ] {
         parts.headers.remove(header);
     }
     let body = Body::new(http_body_util::BodyExt::map_frame(body, move |frame| {

@@ -3,10 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::response::Response;
-use coracle_api::{
-    registry::Resource,
-    status::ApiError,
-};
+use coracle_api::{registry::Resource, status::ApiError};
 use coracle_store::{Record, Revision};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -26,12 +23,14 @@ use crate::{
 
 pub(super) async fn of_nodes(call: &Call<'_>) -> Result<Response, ApiError> {
     let nodes = objects(call, "nodes").await?;
-    let names = nodes.iter().filter_map(|node| Some(meta::name(node)?.to_owned()));
+    let names = nodes
+        .iter()
+        .filter_map(|node| Some(meta::name(node)?.to_owned()));
     let stats = stats::of(call.server, names.collect()).await;
     let measured = nodes.iter().filter_map(|node| {
         let stats = stats.get(meta::name(node)?)?;
         let mut measured = head(call, node, stats);
-        measured["usage"] = usage(stats.node);
+        meta::put(&mut measured, "usage", usage(stats.node));
         Some(measured)
     });
     show(call, measured.collect()).await
@@ -51,11 +50,12 @@ pub(super) async fn of_pods(call: &Call<'_>) -> Result<Response, ApiError> {
                 && Some(stats.uid.as_str()) == meta::uid(pod)
         })?;
         let mut measured = head(call, pod, stats);
-        measured["containers"] = of_pod
+        let containers: Vec<_> = of_pod
             .containers
             .iter()
             .map(|container| json!({"name": container.name, "usage": usage(container.usage)}))
             .collect();
+        meta::put(&mut measured, "containers", containers);
         Some(measured)
     });
     show(call, measured.collect()).await
@@ -67,27 +67,38 @@ async fn objects(call: &Call<'_>, plural: &str) -> Result<Vec<Value>, ApiError> 
         .server
         .registry()
         .get("", "v1", plural)
+        .cloned()
         .ok_or_else(|| ApiError::internal(format!("the registry has no {plural}")))?;
     if let Some(name) = call.named() {
         let key = keys::object(&resource, call.namespace(), name);
-        let found = call.server.store.get(&key).await.map_err(crate::error::from_store)?;
-        return found.map(|record| Stored::open(record)?.value()).into_iter().collect();
+        let found = call
+            .server
+            .store
+            .get(&key)
+            .await
+            .map_err(crate::error::from_store)?;
+        return found
+            .map(|record| Stored::open(record)?.value())
+            .into_iter()
+            .collect();
     }
     let selection = Selection::parse(&resource, call.query, None)?;
     let store = &*call.server.store;
     let listed = list::take(store, &resource, call.namespace(), &selection, call.query).await?;
     let records = listed.items.into_iter();
-    records.map(|record| Stored::open(record)?.value()).collect()
+    records
+        .map(|record| Stored::open(record)?.value())
+        .collect()
 }
 
 /// Everything of a measurement but what was measured.
 fn head(call: &Call<'_>, of: &Value, stats: &Stats) -> Value {
     let mut metadata = json!({"name": meta::name(of), "creationTimestamp": stats.time});
     if let Some(namespace) = meta::namespace(of) {
-        metadata["namespace"] = json!(namespace);
+        meta::put(&mut metadata, "namespace", json!(namespace));
     }
     if let Some(labels) = meta::at(of, &["metadata", "labels"]) {
-        metadata["labels"] = labels.clone();
+        meta::put(&mut metadata, "labels", labels.clone());
     }
     json!({
         "kind": call.resource.kind, "apiVersion": call.resource.api_version(), "metadata": metadata,

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use axum::{body::Body, response::Response};
-use coracle_api::{fields::FieldError, status::ApiError};
+use coracle_api::{
+    fields::{FieldError, FieldPath},
+    status::ApiError,
+};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -26,8 +29,13 @@ pub(super) async fn create(
     let bytes = call.body(body).await?;
     let mut write = call.write()?;
     let validation = write.options.validation;
-    let mut review =
-        input::object(&bytes, format, &call.resource, validation, &mut write.warnings)?;
+    let mut review = input::object(
+        &bytes,
+        format,
+        &call.resource,
+        validation,
+        &mut write.warnings,
+    )?;
     let status = match kind {
         VirtualKind::SelfSubjectReview => json!({"userInfo": user_info(call.user)}),
         VirtualKind::SubjectAccessReview => {
@@ -52,14 +60,14 @@ fn decide(call: &Call<'_>, user: &UserInfo, review: &Value) -> Result<Value, Api
     let asked = match (resource, path) {
         (Some(asked), None) | (None, Some(asked)) => asked,
         _ => {
-            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            let problem = FieldError::invalid("spec.resourceAttributes", Value::Null, why);
-            return Err(ApiError::invalid(&call.resource, "", vec![problem]));
+            let why =
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            let field = FieldPath::new("spec").child("resourceAttributes");
+            let problem = FieldError::invalid(&field, Value::Null, why);
+            return Err(ApiError::invalid(&call.resource, "", &[problem]));
         }
     };
-    let text = |name: &str| {
-        meta::text_at(asked, &[name]).filter(|text| !text.is_empty())
-    };
+    let text = |name: &str| meta::text_at(asked, &[name]).filter(|text| !text.is_empty());
     let target = if path.is_some() {
         Target::Path(text("path").unwrap_or_default())
     } else {
@@ -88,7 +96,9 @@ fn subject(review: &Value) -> UserInfo {
     let text = |name: &str| meta::text_at(review, &["spec", name]).filter(|text| !text.is_empty());
     let strings = |value: Option<&Value>| -> Vec<String> {
         let items = value.and_then(Value::as_array).into_iter().flatten();
-        items.filter_map(|item| Some(item.as_str()?.to_owned())).collect()
+        items
+            .filter_map(|item| Some(item.as_str()?.to_owned()))
+            .collect()
     };
     let extra = meta::at(review, &["spec", "extra"]).and_then(Value::as_object);
     UserInfo {
@@ -108,18 +118,18 @@ fn check_subject(call: &Call<'_>, user: &UserInfo) -> Result<(), ApiError> {
         return Ok(());
     }
     let why = "at least one of user or group must be specified";
-    let problem = FieldError::invalid("spec.user", json!(""), why);
-    Err(ApiError::invalid(&call.resource, "", vec![problem]))
+    let problem = FieldError::invalid(&FieldPath::new("spec").child("user"), "", why);
+    Err(ApiError::invalid(&call.resource, "", &[problem]))
 }
 
 /// A user as `authentication.k8s.io` UserInfo.
 fn user_info(user: &UserInfo) -> Value {
     let mut info = json!({"username": user.name, "groups": user.groups});
     if let Some(uid) = &user.uid {
-        info["uid"] = json!(uid);
+        meta::put(&mut info, "uid", json!(uid));
     }
     if !user.extra.is_empty() {
-        info["extra"] = json!(user.extra);
+        meta::put(&mut info, "extra", json!(user.extra));
     }
     info
 }

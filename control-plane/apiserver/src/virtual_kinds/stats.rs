@@ -89,7 +89,11 @@ async fn ask(server: &Shared, node: &str) -> Result<Stats, ApiError> {
     let request = Request::get("/stats")
         .body(Body::empty())
         .map_err(|error| ApiError::internal(format!("asking node {node}: {error}")))?;
-    let answer = server.nodes.call(node, request).await.map_err(error::from_link)?;
+    let answer = server
+        .nodes
+        .call(node, request)
+        .await
+        .map_err(error::from_link)?;
     if !answer.status().is_success() {
         let why = format!("node {node} answered {} to /stats", answer.status());
         return Err(ApiError::unavailable(why));

@@ -1,11 +1,10 @@
 //! Creates an object.
 
-use coracle_api::status::ApiError;
+use coracle_api::{status::ApiError, validate::metadata};
 use serde_json::Value;
 
 use super::{
-    ATTEMPTS, Write,
-    prepare,
+    ATTEMPTS, Write, prepare,
     transaction::{self, Refused, Transaction},
 };
 use crate::{
@@ -32,12 +31,12 @@ impl Write<'_> {
                 "resourceVersion should not be set on objects to be created",
             ));
         }
-        if self.resource.has_status && !self.resource.status_on_create
+        if self.resource.has_status
+            && !self.resource.takes_status_on_create()
             && let Some(map) = sent.as_object_mut()
         {
             map.remove("status");
         }
-        (self.resource.default)(&mut sent);
         let generate = meta::name(&sent).is_none();
         let base = meta::text(&sent, "generateName").map(base_of);
         let ambient = &*self.server.ambient;
@@ -66,12 +65,16 @@ impl Write<'_> {
     }
 
     async fn try_create(&mut self, mut object: Value) -> Result<Stored, Refused> {
+        // With its identity, on which some defaults depend.
+        (self.resource.default)(&mut object);
         let admitted = admission::admit(self, Operation::Create, &mut object, None).await?;
-        let problems = (self.resource.validate)(&object);
+        let mut problems = metadata::create(&object, &self.resource);
+        problems.extend((self.resource.validate)(&object));
         let name = meta::name(&object).unwrap_or_default().to_owned();
         if !problems.is_empty() {
-            return Err(ApiError::invalid(&self.resource, &name, problems).into());
+            return Err(ApiError::invalid(&self.resource, &name, &problems).into());
         }
+        let warnings = (self.resource.warnings)(&object);
         let key = keys::object(&self.resource, self.namespace, &name);
         if self.options.dry_run {
             let found = self.server.store.get(&key).await;
@@ -87,7 +90,9 @@ impl Write<'_> {
             new: Some(&object),
             guards: admitted.guards,
         };
-        transaction.commit(self.server).await
+        let stored = transaction.commit(self.server).await?;
+        self.warnings.extend(warnings);
+        Ok(stored)
     }
 
     /// The namespace of the object is that of the URL.

@@ -1,9 +1,6 @@
 //! Deletes objects, one or many. What a deletion does to an object is decided in [`super::deletion`]; this carries it out.
 
-use coracle_api::{
-    decode::{self, Limits},
-    status::ApiError,
-};
+use coracle_api::{decode, status::ApiError};
 use http::HeaderMap;
 use serde_json::Value;
 
@@ -34,7 +31,7 @@ impl DeleteOptions {
             return Self::from_query(query);
         }
         let format = body::format(headers)?;
-        let options = decode::decode(body, format, Limits::default())?.value;
+        let options = decode::decode(body, format)?.value;
         let mut parsed = Self::from_value(&options)?;
         // The query parameter works with a body too, as upstream.
         parsed.dry_run |= dry_run(query.all("dryRun"))?;
@@ -132,7 +129,12 @@ impl Write<'_> {
         crate::admission::namespaces::check_deletion(&self.resource, name)?;
         let key = keys::object(&self.resource, self.namespace, name);
         for _ in 0..ATTEMPTS {
-            let found = self.server.store.get(&key).await.map_err(error::from_store)?;
+            let found = self
+                .server
+                .store
+                .get(&key)
+                .await
+                .map_err(error::from_store)?;
             let Some(record) = found else {
                 return Err(ApiError::not_found(&self.resource, name));
             };
@@ -257,7 +259,10 @@ mod tests {
             ("{", ""),
             (r#"{"kind":"Pod"}"#, ""),
             (r#"{"gracePeriodSeconds":"5"}"#, ""),
-            (r#"{"orphanDependents":true,"propagationPolicy":"Orphan"}"#, ""),
+            (
+                r#"{"orphanDependents":true,"propagationPolicy":"Orphan"}"#,
+                "",
+            ),
         ] {
             assert_eq!(parse(body, query), Err(400), "{body} {query}");
         }

@@ -77,7 +77,11 @@ pub fn decide(
     if terminating {
         // A second deletion may only shorten what the first one gave.
         let given = meta::deletion_grace(current).unwrap_or(0);
-        let asked = if options.grace.is_some() { grace } else { given };
+        let asked = if options.grace.is_some() {
+            grace
+        } else {
+            given
+        };
         if asked < given {
             meta::set(&mut marked, "deletionGracePeriodSeconds", asked);
             set_deadline(&mut marked, now, asked);
@@ -212,8 +216,14 @@ mod tests {
     fn what_nothing_holds_goes_at_once() {
         let plain = pod(json!({"name": "a"}));
         assert_eq!(told(&plain, &options(None, None), None), json!("remove"));
-        assert_eq!(told(&plain, &options(None, Some(30)), None), json!("remove"));
-        assert_eq!(told(&plain, &options(None, Some(0)), Some(30)), json!("remove"));
+        assert_eq!(
+            told(&plain, &options(None, Some(30)), None),
+            json!("remove")
+        );
+        assert_eq!(
+            told(&plain, &options(None, Some(0)), Some(30)),
+            json!("remove")
+        );
         let background = options(Some(Propagation::Background), None);
         assert_eq!(told(&plain, &background, None), json!("remove"));
     }
@@ -227,12 +237,21 @@ mod tests {
             json!({"name": "a", "generation": 2, "deletionGracePeriodSeconds": 30, "deletionTimestamp": "1970-01-12T13:47:10Z"})
         );
         let marked = pod(marked);
-        assert_eq!(told(&marked, &options(None, None), Some(30)), json!("unchanged"));
-        assert_eq!(told(&marked, &options(None, Some(60)), Some(30)), json!("unchanged"));
+        assert_eq!(
+            told(&marked, &options(None, None), Some(30)),
+            json!("unchanged")
+        );
+        assert_eq!(
+            told(&marked, &options(None, Some(60)), Some(30)),
+            json!("unchanged")
+        );
         let shorter = told(&marked, &options(None, Some(5)), Some(30));
         assert_eq!(shorter["deletionGracePeriodSeconds"], 5);
         assert_eq!(shorter["deletionTimestamp"], "1970-01-12T13:46:45Z");
-        assert_eq!(told(&marked, &options(None, Some(0)), Some(30)), json!("remove"));
+        assert_eq!(
+            told(&marked, &options(None, Some(0)), Some(30)),
+            json!("remove")
+        );
         let soon = told(&plain, &options(None, Some(-1)), Some(30));
         assert_eq!(soon["deletionGracePeriodSeconds"], 1);
     }
@@ -247,7 +266,11 @@ mod tests {
 
         let foreground = told(&held, &options(Some(Propagation::Foreground), None), None);
         assert_eq!(foreground["finalizers"], json!(["x/y", FOREGROUND]));
-        let changed = told(&pod(foreground.clone()), &options(Some(Propagation::Orphan), None), None);
+        let changed = told(
+            &pod(foreground.clone()),
+            &options(Some(Propagation::Orphan), None),
+            None,
+        );
         assert_eq!(changed["finalizers"], json!(["x/y", ORPHAN]));
         let kept = told(&pod(foreground), &options(None, None), None);
         assert_eq!(kept, json!("unchanged"));
@@ -264,7 +287,10 @@ mod tests {
         };
         assert_eq!(marked["status"]["phase"], "Terminating");
         assert!(!is_finished(&marked));
-        assert_eq!(decide(&marked, &options(None, None), None, now()), Decision::Unchanged);
+        assert_eq!(
+            decide(&marked, &options(None, None), None, now()),
+            Decision::Unchanged
+        );
         let mut empty = marked;
         empty["spec"]["finalizers"] = json!([]);
         assert!(is_finished(&empty));
@@ -274,12 +300,19 @@ mod tests {
     fn an_object_is_finished_when_nothing_holds_it_any_more() {
         let marked = |more: Value| {
             let mut metadata = json!({"name": "a", "deletionTimestamp": "1970-01-12T13:46:40Z"});
-            metadata.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            metadata
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
             pod(metadata)
         };
         assert!(is_finished(&marked(json!({}))));
-        assert!(is_finished(&marked(json!({"deletionGracePeriodSeconds": 0, "finalizers": []}))));
-        assert!(!is_finished(&marked(json!({"deletionGracePeriodSeconds": 30}))));
+        assert!(is_finished(&marked(
+            json!({"deletionGracePeriodSeconds": 0, "finalizers": []})
+        )));
+        assert!(!is_finished(&marked(
+            json!({"deletionGracePeriodSeconds": 30})
+        )));
         assert!(!is_finished(&marked(json!({"finalizers": ["x"]}))));
         assert!(!is_finished(&pod(json!({"name": "a"}))));
     }

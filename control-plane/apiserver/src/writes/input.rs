@@ -2,7 +2,7 @@
 //! formats and schemas, not semantics.
 
 use coracle_api::{
-    decode::{self, Format, Limits},
+    decode::{self, Format},
     registry::Resource,
     status::ApiError,
     strict,
@@ -22,7 +22,7 @@ pub fn object(
     validation: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<Value, ApiError> {
-    let decoded = decode::decode(body, format, Limits::default())?;
+    let decoded = decode::decode(body, format)?;
     let mut object = decoded.value;
     if !object.is_object() {
         return Err(ApiError::bad_request(format!(
@@ -34,53 +34,51 @@ pub fn object(
     check_fields(
         &mut object,
         resource,
-        decoded.duplicates,
+        &decoded.duplicates,
         validation,
         warnings,
     )?;
     Ok(object)
 }
 
-/// Checks an object against the schema of its kind and drops what the schema does not know. `strict_errors` are findings of the decoder.
+/// Checks an object against the schema of its kind and drops what the schema does not know. `duplicates` are findings of the decoder.
 ///
 /// # Errors
 /// `BadRequest` for wrong types, and for unknown and duplicate fields when strict.
 pub fn check_fields(
     object: &mut Value,
     resource: &Resource,
-    mut strict_errors: Vec<String>,
+    duplicates: &[String],
     validation: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<(), ApiError> {
-    let schema = resource.schema();
-    let findings = strict::check(object, &schema);
-    if !findings.type_errors.is_empty() {
+    let findings = strict::check(object, &resource.schema());
+    if let Some(mistyped) = findings.mistyped {
         return Err(ApiError::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: {}",
+            "{} in version {:?} cannot be handled as a {}: {mistyped}",
+            resource.kind, resource.version, resource.kind
+        )));
+    }
+    if findings.unknown.is_empty() && duplicates.is_empty() {
+        return Ok(());
+    }
+    match validation {
+        FieldValidation::Strict => Err(ApiError::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
             resource.kind,
             resource.version,
             resource.kind,
-            findings.type_errors.join(", ")
-        )));
-    }
-    let unknown = !findings.unknown_fields.is_empty();
-    strict_errors.extend(findings.unknown_fields);
-    if !strict_errors.is_empty() {
-        match validation {
-            FieldValidation::Strict => {
-                return Err(ApiError::bad_request(format!(
-                    "strict decoding error: {}",
-                    strict_errors.join(", ")
-                )));
-            }
-            FieldValidation::Warn => warnings.extend(strict_errors),
-            FieldValidation::Ignore => {}
+            strict::message(&findings.unknown, duplicates)
+        ))),
+        FieldValidation::Warn => {
+            let duplicates = duplicates.chunks(1);
+            warnings.extend(duplicates.map(|one| strict::message(&[], one)));
+            let unknown = findings.unknown.chunks(1);
+            warnings.extend(unknown.map(|one| strict::message(one, &[])));
+            Ok(())
         }
+        FieldValidation::Ignore => Ok(()),
     }
-    if unknown {
-        strict::prune(object, &schema);
-    }
-    Ok(())
 }
 
 /// Checks apiVersion and kind against what the URL says, and fills in what is missing.
@@ -89,7 +87,10 @@ fn check_kind(object: &mut Value, api_version: &str, kind: &str) -> Result<(), A
         return Ok(());
     };
     let text = |map: &Map<String, Value>, key: &str| {
-        map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+        map.get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
     };
     let (sent_version, sent_kind) = (text(map, "apiVersion"), text(map, "kind"));
     if !sent_version.is_empty() && sent_version != api_version {

@@ -1,7 +1,7 @@
 //! Applies a patch to an object, in the forms kubectl and controllers send. The forms themselves are in coracle-api.
 
 use coracle_api::{
-    decode::{self, Format, Limits},
+    decode::{self, Format},
     patch::{json, merge, strategic},
     schema::Schema,
     status::ApiError,
@@ -11,6 +11,13 @@ use serde_json::Value;
 
 use super::update::Made;
 use crate::body;
+
+/// The forms that are understood, by their media types.
+const FORMS: [&str; 3] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+];
 
 /// A patch as it was sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,19 +39,16 @@ impl Patch {
     /// # Errors
     /// `UnsupportedMediaType` for a form that is not known, `BadRequest` for what is not JSON.
     pub fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<Self, ApiError> {
-        let form = match body::media_type(headers).as_deref() {
-            Some("application/json-patch+json") => Form::Json,
-            Some("application/merge-patch+json") => Form::Merge,
-            Some("application/strategic-merge-patch+json") => Form::Strategic,
+        let given = body::media_type(headers).unwrap_or_default();
+        let form = match given.as_str() {
+            "application/json-patch+json" => Form::Json,
+            "application/merge-patch+json" => Form::Merge,
+            "application/strategic-merge-patch+json" => Form::Strategic,
             _ => {
-                return Err(ApiError::unsupported_media_type(&[
-                    "application/json-patch+json",
-                    "application/merge-patch+json",
-                    "application/strategic-merge-patch+json",
-                ]));
+                return Err(ApiError::unsupported_media_type(&given, &FORMS));
             }
         };
-        let value = decode::decode(bytes, Format::Json, Limits::default())?.value;
+        let value = decode::decode(bytes, Format::Json)?.value;
         Ok(Self { form, value })
     }
 
@@ -54,13 +58,16 @@ impl Patch {
     /// `BadRequest` or `Invalid` when it cannot be applied.
     pub fn apply(&self, current: &Value, schema: &Schema) -> Result<Made, ApiError> {
         let object = match self.form {
-            Form::Json => json::apply(current, &self.value, schema)?,
-            Form::Merge => merge::apply(current, &self.value, schema)?,
+            Form::Json => json::apply(current, &self.value)?,
+            Form::Merge => merge::apply(current, &self.value)?,
             Form::Strategic => strategic::apply(current, &self.value, schema)?,
         };
         // A patch that names a resourceVersion was made for that version; any other can be applied again to a newer object.
         let insists = self.form != Form::Json
-            && self.value.pointer("/metadata/resourceVersion").is_some_and(|v| !v.is_null());
+            && self
+                .value
+                .pointer("/metadata/resourceVersion")
+                .is_some_and(|v| !v.is_null());
         Ok(Made { object, insists })
     }
 }

@@ -1,7 +1,7 @@
 //! What the server decides about an object that is created or updated, whatever the client says: identity, times, generation, which half
 //! of it a request may change. Pure.
 
-use coracle_api::{fields::FieldError, registry::Resource, status::ApiError};
+use coracle_api::registry::Resource;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -55,8 +55,10 @@ pub fn update(sent: Value, old: &Value, resource: &Resource, part: Part) -> Valu
         Part::Finalize => {
             let mut new = old.clone();
             let finalizers = meta::at(&sent, &["spec", "finalizers"]).cloned();
-            meta::child_mut(&mut new, "spec")
-                .insert("finalizers".to_owned(), finalizers.unwrap_or_else(|| json!([])));
+            meta::child_mut(&mut new, "spec").insert(
+                "finalizers".to_owned(),
+                finalizers.unwrap_or_else(|| json!([])),
+            );
             new
         }
     };
@@ -113,27 +115,4 @@ fn copy_field(object: &mut Value, from: &Value, name: &str) {
             }
         }
     }
-}
-
-/// Refuses finalizers added to an object that is being deleted: whoever waits for the deletion could wait for ever.
-///
-/// # Errors
-/// `Invalid`, in upstream's words.
-pub fn check_finalizers(new: &Value, old: &Value, resource: &Resource) -> Result<(), ApiError> {
-    if !meta::is_terminating(old) {
-        return Ok(());
-    }
-    let before: Vec<_> = meta::finalizers(old).collect();
-    let added: Vec<_> = meta::finalizers(new)
-        .filter(|name| !before.contains(name))
-        .collect();
-    if added.is_empty() {
-        return Ok(());
-    }
-    let why = format!(
-        "no new finalizers can be added if the object is being deleted, found new finalizers []string{added:?}"
-    );
-    let problem = FieldError::forbidden("metadata.finalizers", &why);
-    let name = meta::name(old).unwrap_or_default();
-    Err(ApiError::invalid(resource, name, vec![problem]))
 }

@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use coracle_api::{registry::{Durability, Resource}, status::ApiError};
+use coracle_api::{
+    registry::{Durability, Resource, Storage},
+    status::ApiError,
+};
 use coracle_store::{Change, Expect, Op, Record, Revision, StoreError};
 use serde_json::Value;
 
@@ -61,8 +64,12 @@ impl Transaction<'_> {
             change: value.clone().map_or(Change::Delete, Change::Put),
             durability: coracle_store::Durability::Durable,
         });
-        ops.extend(claim_ops(self.resource, self.old.map(|(_, old)| old), self.new));
-        if self.resource.durability == Durability::Volatile {
+        ops.extend(claim_ops(
+            self.resource,
+            self.old.map(|(_, old)| old),
+            self.new,
+        ));
+        if self.resource.storage == Storage::Stored(Durability::Volatile) {
             ops = ops.into_iter().map(Op::volatile).collect();
         }
         let revision = match server.store.commit(ops).await {

@@ -1,6 +1,10 @@
 //! Updates an object: replaces all of it or a part, with optimistic concurrency. Patches and subresources come through here too.
 
-use coracle_api::status::ApiError;
+use coracle_api::{
+    fields::{FieldError, FieldPath},
+    status::ApiError,
+    validate::metadata,
+};
 use serde_json::Value;
 
 use super::{
@@ -13,10 +17,6 @@ use crate::{
     encoded::Stored,
     error, keys, meta,
 };
-
-/// Upstream's words for a lost race.
-const MODIFIED: &str =
-    "the object has been modified; please apply your changes to the latest version and try again";
 
 /// What is to become of an object, made from what is stored.
 #[derive(Clone, Debug)]
@@ -50,7 +50,12 @@ impl Write<'_> {
     ) -> Result<Updated, ApiError> {
         let key = keys::object(&self.resource, self.namespace, name);
         for _ in 0..ATTEMPTS {
-            let found = self.server.store.get(&key).await.map_err(error::from_store)?;
+            let found = self
+                .server
+                .store
+                .get(&key)
+                .await
+                .map_err(error::from_store)?;
             let Some(record) = found else {
                 return Err(ApiError::not_found(&self.resource, name));
             };
@@ -69,7 +74,7 @@ impl Write<'_> {
                 Err(Refused::Failed(error)) => return Err(error),
             }
         }
-        Err(ApiError::conflict(&self.resource, name, MODIFIED))
+        Err(ApiError::modified(&self.resource, name))
     }
 
     /// Refuses what is meant for another object or another version of it.
@@ -98,18 +103,14 @@ impl Write<'_> {
             return Err(ApiError::conflict(&self.resource, name, &why));
         }
         match meta::resource_version(sent).filter(|version| *version != "0") {
-            None if self.resource.unconditional_update => Ok(()),
-            None => Err(ApiError::invalid(
-                &self.resource,
-                name,
-                vec![coracle_api::fields::FieldError::invalid(
-                    "metadata.resourceVersion",
-                    Value::from(0),
-                    "must be specified for an update",
-                )],
-            )),
+            None if self.resource.takes_unconditional_updates() => Ok(()),
+            None => {
+                let field = FieldPath::new("metadata").child("resourceVersion");
+                let problem = FieldError::invalid(&field, 0, "must be specified for an update");
+                Err(ApiError::invalid(&self.resource, name, &[problem]))
+            }
             Some(version) if meta::resource_version(old) == Some(version) => Ok(()),
-            Some(_) => Err(ApiError::conflict(&self.resource, name, MODIFIED)),
+            Some(_) => Err(ApiError::modified(&self.resource, name)),
         }
     }
 
@@ -128,6 +129,9 @@ impl Write<'_> {
         } else {
             admission::Admitted::default()
         };
+        if part == Part::Main {
+            self.warnings.extend((self.resource.warnings)(&new));
+        }
         prepare::raise_generation(&mut new, old_value, &self.resource);
         self.validate_update(&new, old_value, part)?;
         meta::copy(&mut new, old_value, "resourceVersion");
@@ -166,8 +170,8 @@ impl Write<'_> {
 
     fn validate_update(&self, new: &Value, old: &Value, part: Part) -> Result<(), ApiError> {
         let name = meta::name(old).unwrap_or_default();
-        prepare::check_finalizers(new, old, &self.resource)?;
-        let mut problems = (self.resource.validate_update)(new, old);
+        let mut problems = metadata::update(new, old);
+        problems.extend((self.resource.validate_update)(new, old));
         if part == Part::Main {
             // What is only marked for deletion or loses a finalizer must not fail on rules that came later.
             if !meta::is_terminating(old) {
@@ -177,7 +181,7 @@ impl Write<'_> {
         if problems.is_empty() {
             Ok(())
         } else {
-            Err(ApiError::invalid(&self.resource, name, problems))
+            Err(ApiError::invalid(&self.resource, name, &problems))
         }
     }
 }
