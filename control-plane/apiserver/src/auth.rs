@@ -1,11 +1,15 @@
-//! Who asks, and whether they may. [`user`] and [`attributes`] are the vocabulary, [`decision`] a refusal, [`authorizer`] the judge.
+//! Who asks, and whether they may. [`user`] and [`attributes`] are the vocabulary, [`authorizer`] is the judge,
+//! on the rules of [`rbac`] and [`node`], which [`live`] keeps up to date; [`decision`] is a refusal.
 
 pub mod attributes;
 pub mod authorizer;
 pub mod decision;
+pub mod live;
+pub mod node;
+pub mod rbac;
 pub mod user;
 
 pub use attributes::{Attributes, ResourceTarget, Target};
-pub use authorizer::Authorizer;
+pub use authorizer::{Authorizer, Write};
 pub use decision::Denied;
 pub use user::UserInfo;

@@ -57,6 +57,21 @@ impl Denied {
             name: target.name.map(str::to_owned),
         }
     }
+
+    /// The refusal of an object as it is; `why` completes the sentence.
+    #[must_use]
+    pub fn of_object(group: &str, resource: &str, name: &str, why: &str) -> Self {
+        let qualified = match group {
+            "" => resource.to_owned(),
+            group => format!("{resource}.{group}"),
+        };
+        Self {
+            message: format!("{qualified} {name:?} is forbidden: {why}"),
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            name: Some(name.to_owned()),
+        }
+    }
 }
 
 fn with_reason(message: String, reason: &str) -> String {
