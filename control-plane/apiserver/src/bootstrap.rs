@@ -4,13 +4,12 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use coracle_api::status::ApiError;
-use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::{
     admission::namespaces::SYSTEM,
     auth::user::{MASTERS, UserInfo},
-    meta,
+    error, keys, meta,
     server::Shared,
     writes::{Write, WriteOptions, prepare::Part, update::Made},
 };
@@ -49,7 +48,7 @@ pub async fn run(server: &Arc<Shared>) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Creates an object unless it exists.
+/// Creates an object unless it exists. Whatever is wrong with creating it does not matter when another server has done so meanwhile.
 async fn ensure(
     server: &Shared,
     user: &UserInfo,
@@ -57,9 +56,16 @@ async fn ensure(
     namespace: Option<&str>,
     object: Value,
 ) -> Result<bool, ApiError> {
-    match write(server, user, kind, namespace)?.create(object).await {
+    let mut write = write(server, user, kind, namespace)?;
+    let name = meta::name(&object).unwrap_or_default();
+    let key = keys::object(&write.resource, namespace, name);
+    let exists = async || server.store.get(&key).await.map_err(error::from_store);
+    if exists().await?.is_some() {
+        return Ok(false);
+    }
+    match write.create(object).await {
         Ok(_) => Ok(true),
-        Err(error) if error.code == StatusCode::CONFLICT => Ok(false),
+        Err(_) if exists().await?.is_some() => Ok(false),
         Err(error) => Err(error),
     }
 }

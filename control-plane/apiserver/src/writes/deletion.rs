@@ -61,7 +61,8 @@ pub fn decide(
     let finalizers = finalizers_after(current, options.propagation);
     let held = !finalizers.is_empty() || has_spec_finalizers(current);
     let grace = match graceful {
-        None => 0,
+        // Nothing runs that could be given time.
+        None | Some(0) => 0,
         Some(own) => match options.grace {
             // Upstream: what is negative means as soon as possible, yet gracefully.
             Some(asked) if asked < 0 => 1,
@@ -252,6 +253,8 @@ mod tests {
             told(&marked, &options(None, Some(0)), Some(30)),
             json!("remove")
         );
+        let unscheduled = told(&plain, &options(None, Some(5)), Some(0));
+        assert_eq!(unscheduled, json!("remove"));
         let soon = told(&plain, &options(None, Some(-1)), Some(30));
         assert_eq!(soon["deletionGracePeriodSeconds"], 1);
     }
