@@ -3,7 +3,7 @@
 use coracle_api::status::{ApiError, Details, Reason};
 
 use crate::{
-    auth::{Attributes, ResourceTarget, Target, user::UserInfo},
+    auth::{Attributes, Denied, ResourceTarget, Target, user::UserInfo},
     path::{RequestInfo, Verb},
     query::Query,
     server::Shared,
@@ -38,14 +38,17 @@ pub fn authorize(
         verb: info.verb.as_str(),
         target,
     };
-    server.authorizer.authorize(&attributes).map_err(|denied| {
-        let mut error = ApiError::new(Reason::Forbidden, denied.message);
-        error.details = Some(Box::new(Details {
-            name: denied.name.unwrap_or_default(),
-            group: denied.group,
-            kind: denied.resource,
-            ..Details::default()
-        }));
-        error
-    })
+    server.authorizer.authorize(&attributes).map_err(refusal)
+}
+
+/// A refusal as an error.
+pub fn refusal(denied: Denied) -> ApiError {
+    let mut error = ApiError::new(Reason::Forbidden, denied.message);
+    error.details = Some(Box::new(Details {
+        name: denied.name.unwrap_or_default(),
+        group: denied.group,
+        kind: denied.resource,
+        ..Details::default()
+    }));
+    error
 }

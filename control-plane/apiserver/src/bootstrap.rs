@@ -1,4 +1,4 @@
-//! What every cluster has from its first start: the system namespaces and the `kubernetes` Service. Goes through the pipeline like everything
+//! What every cluster has from its first start: roles, the system namespaces and the `kubernetes` Service. Goes through the pipeline like everything
 //! else, and changes nothing that is there already.
 
 use std::{net::SocketAddr, sync::Arc};
@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 
 use crate::{
     admission::namespaces::SYSTEM,
-    auth::user::{MASTERS, UserInfo},
+    ambient,
+    auth::{
+        rbac,
+        user::{MASTERS, UserInfo},
+    },
     error, keys, meta,
     server::Shared,
     writes::{Write, WriteOptions, prepare::Part, update::Made},
@@ -23,6 +27,9 @@ const PORT: u16 = 443;
 /// What the pipeline says.
 pub async fn run(server: &Arc<Shared>) -> Result<(), ApiError> {
     let user = UserInfo::new("system:apiserver", [MASTERS]);
+    let ambient = &*server.ambient;
+    let roles = rbac::bootstrap::ensure(&*server.store, ambient.now(), || ambient::uid(ambient));
+    roles.await.map_err(error::from_store)?;
     for name in SYSTEM {
         let namespace =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
@@ -116,6 +123,7 @@ fn write<'a>(
         user,
         resource,
         namespace,
+        subresource: None,
         options: WriteOptions::default(),
         warnings: Vec::new(),
     })

@@ -169,6 +169,7 @@ impl Call<'_> {
             user: self.user,
             resource: Arc::clone(&self.resource),
             namespace: self.namespace(),
+            subresource: self.path.subresource.as_deref(),
             options: WriteOptions::parse(self.query)?,
             warnings: Vec::new(),
         })

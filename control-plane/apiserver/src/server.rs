@@ -34,7 +34,7 @@ pub struct Options {
     /// The kinds that are served.
     pub registry: Registry,
     /// Who may do what.
-    pub authorizer: Arc<Authorizer>,
+    pub authorizer: Authorizer,
     /// The ways to the nodes.
     pub nodes: NodeLinks,
     /// The virtual addresses of Services.
@@ -57,7 +57,7 @@ impl Options {
     pub fn new(
         store: Arc<dyn Storage>,
         registry: Registry,
-        authorizer: Arc<Authorizer>,
+        authorizer: Authorizer,
         nodes: NodeLinks,
     ) -> Self {
         Self {
@@ -79,7 +79,7 @@ impl Options {
 pub struct Shared {
     pub(crate) store: Arc<dyn Storage>,
     registry: RwLock<Arc<Registry>>,
-    pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) authorizer: Authorizer,
     pub(crate) nodes: NodeLinks,
     pub(crate) service_range: ServiceRange,
     pub(crate) node_ports: RangeInclusive<u16>,
@@ -180,7 +180,7 @@ impl ApiServer {
         Self { shared, router }
     }
 
-    /// Creates what every cluster has: the system namespaces and the `kubernetes` Service with its endpoint. Does nothing where it is there.
+    /// Creates what every cluster has: the first roles and bindings, the system namespaces and the `kubernetes` Service with its endpoint. Does nothing where it is there.
     ///
     /// # Errors
     /// What the pipeline says.

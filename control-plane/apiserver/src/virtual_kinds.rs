@@ -19,6 +19,8 @@ pub enum VirtualKind {
     SelfSubjectAccessReview,
     /// May somebody do this? Also the form for one namespace.
     SubjectAccessReview,
+    /// What may the asker do in a namespace?
+    SelfSubjectRulesReview,
     /// Who is the asker?
     SelfSubjectReview,
     /// What do nodes use?
@@ -36,6 +38,9 @@ pub fn find(path: &ResourcePath) -> Option<VirtualKind> {
         }
         ("authorization.k8s.io", "subjectaccessreviews" | "localsubjectaccessreviews") => {
             Some(VirtualKind::SubjectAccessReview)
+        }
+        ("authorization.k8s.io", "selfsubjectrulesreviews") => {
+            Some(VirtualKind::SelfSubjectRulesReview)
         }
         ("authentication.k8s.io", "selfsubjectreviews") => Some(VirtualKind::SelfSubjectReview),
         ("metrics.k8s.io", "nodes") => Some(VirtualKind::NodeMetrics),
@@ -58,6 +63,7 @@ pub async fn answer(call: &Call<'_>, kind: VirtualKind, body: Body) -> Result<Re
         (
             VirtualKind::SelfSubjectAccessReview
             | VirtualKind::SubjectAccessReview
+            | VirtualKind::SelfSubjectRulesReview
             | VirtualKind::SelfSubjectReview,
             Verb::Create,
         ) => reviews::create(call, kind, body).await,

@@ -12,9 +12,15 @@ pub mod update;
 
 use std::sync::Arc;
 
-use coracle_api::{registry::Resource, status::ApiError};
+use coracle_api::{names::ObjectKey, registry::Resource, status::ApiError};
+use serde_json::Value;
 
-use crate::{auth::user::UserInfo, query::Query, server::Shared};
+use crate::{
+    auth::{self, user::UserInfo},
+    authorization, meta,
+    query::Query,
+    server::Shared,
+};
 
 /// How a client wants a write to be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,10 +96,36 @@ pub struct Write<'a> {
     pub resource: Arc<Resource>,
     /// The namespace; none for cluster-scoped kinds.
     pub namespace: Option<&'a str>,
+    /// The subresource through which the object is written.
+    pub subresource: Option<&'a str>,
     /// How.
     pub options: WriteOptions,
     /// What the client is to be warned of, in the answer's headers.
     pub warnings: Vec<String>,
+}
+
+impl Write<'_> {
+    /// Whether the user may store the object as it is: nobody grants what they do not have, no node reaches beyond itself.
+    ///
+    /// # Errors
+    /// `Forbidden`.
+    fn authorize(&self, new: &Value, old: Option<&Value>) -> Result<(), ApiError> {
+        let key = ObjectKey {
+            namespace: self.namespace.map(str::to_owned),
+            name: meta::name(new).unwrap_or_default().to_owned(),
+        };
+        let write = auth::Write {
+            user: self.user,
+            group: &self.resource.group,
+            resource: &self.resource.plural,
+            subresource: self.subresource,
+            key: &key,
+            new,
+            old,
+        };
+        let allowed = self.server.authorizer.admit(&write);
+        allowed.map_err(authorization::refusal)
+    }
 }
 
 /// How often a write is tried again when something else changed in between, where trying again is not the client's business. Every failed try means that

@@ -38,6 +38,7 @@ pub(super) async fn create(
     )?;
     let status = match kind {
         VirtualKind::SelfSubjectReview => json!({"userInfo": user_info(call.user)}),
+        VirtualKind::SelfSubjectRulesReview => rules(call, &review)?,
         VirtualKind::SubjectAccessReview => {
             let user = subject(&review);
             check_subject(call, &user)?;
@@ -89,6 +90,22 @@ fn decide(call: &Call<'_>, user: &UserInfo, review: &Value) -> Result<Value, Api
     };
     let allowed = call.server.authorizer.authorize(&attributes).is_ok();
     Ok(json!({"allowed": allowed}))
+}
+
+/// The status of a review of rules: everything RBAC allows the asker in a namespace. What nodes may do beyond it depends on their pods.
+fn rules(call: &Call<'_>, review: &Value) -> Result<Value, ApiError> {
+    let namespace = meta::text_at(review, &["spec", "namespace"]).unwrap_or_default();
+    if namespace.is_empty() {
+        return Err(ApiError::bad_request("no namespace on request"));
+    }
+    let rules = call.server.authorizer.rules_of(call.user, Some(namespace));
+    let (paths, resources): (Vec<_>, Vec<_>) = rules
+        .into_iter()
+        .partition(|rule| rule.resources.is_empty());
+    Ok(json!({
+        "resourceRules": resources, "nonResourceRules": paths,
+        "incomplete": call.user.node().is_some(),
+    }))
 }
 
 /// The user a review asks about.

@@ -68,6 +68,7 @@ impl Write<'_> {
         // With its identity, on which some defaults depend.
         (self.resource.default)(&mut object);
         let admitted = admission::admit(self, Operation::Create, &mut object, None).await?;
+        self.authorize(&object, None)?;
         let mut problems = metadata::create(&object, &self.resource);
         problems.extend((self.resource.validate)(&object));
         let name = meta::name(&object).unwrap_or_default().to_owned();

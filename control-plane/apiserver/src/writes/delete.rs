@@ -196,6 +196,7 @@ impl Write<'_> {
                 user: self.user,
                 resource: self.resource.clone(),
                 namespace: namespace.as_deref().or(of_request),
+                subresource: None,
                 options: self.options.clone(),
                 warnings: Vec::new(),
             };

@@ -129,6 +129,7 @@ impl Write<'_> {
         } else {
             admission::Admitted::default()
         };
+        self.authorize(&new, Some(old_value))?;
         if part == Part::Main {
             self.warnings.extend((self.resource.warnings)(&new));
         }

@@ -99,6 +99,90 @@ async fn somebody_without_rights_is_forbidden() {
 }
 
 #[tokio::test]
+async fn a_role_lets_its_subjects_in_and_no_further() {
+    let mut cluster = Cluster::new().await;
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let reader = json!({"metadata": {"name": "reader"}, "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}]});
+    cluster
+        .post(&format!("{rbac}/roles"), &reader)
+        .await
+        .expect(201);
+    let author = json!({"metadata": {"name": "author"}, "rules": [{"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles"], "verbs": ["create", "update", "get"]}]});
+    cluster
+        .post(&format!("{rbac}/roles"), &author)
+        .await
+        .expect(201);
+    for role in ["reader", "author"] {
+        let binding = json!({"metadata": {"name": role}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}]});
+        cluster
+            .post(&format!("{rbac}/rolebindings"), &binding)
+            .await
+            .expect(201);
+    }
+    cluster.user = UserInfo::new("jane", Vec::<String>::new());
+    cluster.get(CONFIG_MAPS).await.expect(200);
+    cluster
+        .get("/api/v1/configmaps")
+        .await
+        .refused(403, "Forbidden");
+    cluster
+        .delete(&format!("{CONFIG_MAPS}/a"))
+        .await
+        .refused(403, "Forbidden");
+    let mut more = reader.clone();
+    more["metadata"]["name"] = json!("more");
+    cluster
+        .post(&format!("{rbac}/roles"), &more)
+        .await
+        .expect(201);
+    more["rules"][0]["verbs"] = json!(["get", "list", "delete"]);
+    let message = cluster
+        .put(&format!("{rbac}/roles/more"), &more)
+        .await
+        .refused(403, "Forbidden");
+    assert!(
+        message.contains("attempting to grant RBAC permissions not currently held"),
+        "{message}"
+    );
+    let reviews = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+    let rules = cluster
+        .post(reviews, &json!({"spec": {"namespace": "default"}}))
+        .await
+        .expect(201);
+    let rules = rules["status"]["resourceRules"].as_array().unwrap();
+    assert!(
+        rules
+            .iter()
+            .any(|rule| rule["resources"] == json!(["configmaps"])
+                && rule["verbs"] == json!(["get", "list"]))
+    );
+}
+
+#[tokio::test]
+async fn a_node_writes_only_its_own_status() {
+    let mut cluster = Cluster::new().await;
+    for node in ["n1", "n2"] {
+        let object = json!({"metadata": {"name": node}, "status": {"phase": "Running"}});
+        let created = cluster.post("/api/v1/nodes", &object).await.expect(201);
+        assert_eq!(
+            created["status"]["phase"], "Running",
+            "nodes register with their status"
+        );
+    }
+    cluster.user = UserInfo::new("system:node:n1", ["system:nodes"]);
+    let status = json!({"status": {"nodeInfo": {"kernelVersion": "x"}}});
+    cluster
+        .patch("/api/v1/nodes/n1/status", "merge", &status)
+        .await
+        .expect(200);
+    cluster
+        .patch("/api/v1/nodes/n2/status", "merge", &status)
+        .await
+        .refused(403, "Forbidden");
+}
+
+#[tokio::test]
 async fn a_panicking_handler_is_an_internal_error() {
     async fn broken() -> &'static str {
         panic!("a test of the gate")

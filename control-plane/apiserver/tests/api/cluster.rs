@@ -90,7 +90,7 @@ impl Cluster {
         let mut options = Options::new(
             Arc::clone(&store),
             Registry::builtin(),
-            Arc::new(Authorizer::default()),
+            Authorizer::start(Arc::clone(&store)).await.unwrap(),
             nodes.clone(),
         );
         change(&mut options);

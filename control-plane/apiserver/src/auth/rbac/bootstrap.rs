@@ -169,14 +169,14 @@ pub async fn ensure(
             .filter_map(|(key, wanted)| match stored.get(key) {
                 None => {
                     let value = new_object(wanted, now, uid());
-                    Some(Op::create(key.clone(), value.to_string()))
+                    Some(encode(&value).map(|value| Op::create(key.clone(), value)))
                 }
                 Some((seen, stored)) => {
                     let next = reconcile(stored, wanted)?;
-                    Some(Op::update(key.clone(), *seen, next.to_string()))
+                    Some(encode(&next).map(|next| Op::update(key.clone(), *seen, next)))
                 }
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
         if ops.is_empty() {
             return Ok(0);
         }
@@ -188,6 +188,13 @@ pub async fn ensure(
         }
     }
     Ok(0)
+}
+
+/// The object in the form in which the API server stores it.
+fn encode(object: &Value) -> Result<bytes::Bytes, StoreError> {
+    crate::encoded::encode(object).map_err(|error| StoreError::Invalid {
+        reason: error.message,
+    })
 }
 
 /// The object as the API server would have created it.
