@@ -1,7 +1,8 @@
-//! Who asks, and whether they may. [`user`] and [`attributes`] are the vocabulary, [`authorizer`] is the judge,
+//! Who asks, and whether they may. [`user`] and [`attributes`] are the vocabulary, [`authenticator`] finds out who asks, [`authorizer`] is the judge,
 //! on the rules of [`rbac`] and [`node`], which [`live`] keeps up to date; [`decision`] is a refusal.
 
 pub mod attributes;
+pub mod authenticator;
 pub mod authorizer;
 pub mod decision;
 pub mod live;
@@ -10,6 +11,7 @@ pub mod rbac;
 pub mod user;
 
 pub use attributes::{Attributes, ResourceTarget, Target};
+pub use authenticator::Authenticator;
 pub use authorizer::{Authorizer, Write};
 pub use decision::Denied;
 pub use user::UserInfo;

@@ -6,7 +6,7 @@
 //! - [`resources`] does what a request for a resource says: [`reads`] shows what is stored ([`encoded`], [`negotiation`]), [`writes`] changes it (through
 //!   [`admission`]), [`subresources`] and [`virtual_kinds`] are what is neither.
 //! - [`discovery`], [`openapi`], [`version`], [`metrics`] tell about the server.
-//! - [`auth`] says who a client is and what it may, [`links`] reaches the nodes.
+//! - [`auth`] says who a client is and what it may, [`links`] reaches the nodes, [`listen`] lets clients in.
 
 pub mod server;
 
@@ -45,6 +45,7 @@ pub mod version;
 
 pub mod auth;
 pub mod links;
+pub mod listen;
 
 pub mod ambient;
 pub mod bootstrap;

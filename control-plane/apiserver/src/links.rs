@@ -1,7 +1,9 @@
-//! The ways to the nodes: a node opens a link, the API server sends requests over it (logs, stats). In one process the link is a direct call.
+//! The ways to the nodes: a node opens a link ([`upgrade`]), the API server sends requests over it (logs, stats: [`nodes`]). In one process the link is a
+//! direct call.
 
 pub mod error;
 pub mod nodes;
+pub mod upgrade;
 
 pub use error::LinkError;
-pub use nodes::{Link, NodeLinks};
+pub use nodes::{Link, LinkLimits, NodeLinks};

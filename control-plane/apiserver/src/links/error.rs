@@ -21,7 +21,7 @@ pub enum LinkError {
         source: hyper::Error,
     },
     /// The node did not answer in time.
-    #[error("node {node:?} did not answer within {} s", after.as_secs())]
+    #[error("node {node:?} did not answer within {after:?}")]
     Timeout {
         /// The node.
         node: String,

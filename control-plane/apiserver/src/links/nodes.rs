@@ -11,7 +11,7 @@ use std::{
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http2::SendRequest;
@@ -21,11 +21,24 @@ use tower::ServiceExt as _;
 
 use crate::links::error::LinkError;
 
-/// Requests of one node that are under way at once, answers included (a followed log counts while it is followed). HTTP/2 allows about as many
-/// streams by default; a node with more viewers than this refuses the next one instead of slowing all of them.
-const REQUESTS_PER_NODE: usize = 128;
-/// How long a node may take to begin its answer. Logs and stats begin at once; half would fail a busy edge device, double keeps a user waiting.
-const ANSWER_TIME: Duration = Duration::from_secs(30);
+/// The bounds.
+#[derive(Clone, Debug)]
+pub struct LinkLimits {
+    /// Requests of one node that are under way at once, answers included (a followed log counts while it is followed). HTTP/2 allows about as many streams
+    /// by default; a node with more viewers than this refuses the next one instead of slowing all of them.
+    pub requests_per_node: usize,
+    /// How long a node may take to begin its answer. Logs and stats begin at once; half would fail a busy edge device, double keeps a user waiting.
+    pub answer_time: Duration,
+}
+
+impl Default for LinkLimits {
+    fn default() -> Self {
+        Self {
+            requests_per_node: 128,
+            answer_time: Duration::from_secs(30),
+        }
+    }
+}
 
 /// A way to one node's HTTP endpoint.
 #[derive(Clone, Debug)]
@@ -44,6 +57,7 @@ pub struct NodeLinks {
 
 #[derive(Debug, Default)]
 struct Shared {
+    limits: LinkLimits,
     links: RwLock<HashMap<String, Attached>>,
     next: AtomicU64,
 }
@@ -66,13 +80,24 @@ impl NodeLinks {
         Self::default()
     }
 
+    /// No links, with other bounds.
+    #[must_use]
+    pub fn with_limits(limits: LinkLimits) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                limits,
+                ..Shared::default()
+            }),
+        }
+    }
+
     /// Makes `link` the way to `node`, instead of the one before.
     pub fn attach(&self, node: impl Into<String>, link: Link) -> LinkId {
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let attached = Attached {
             id,
             link,
-            slots: Arc::new(Semaphore::new(REQUESTS_PER_NODE)),
+            slots: Arc::new(Semaphore::new(self.shared.limits.requests_per_node)),
         };
         self.shared.links.write().insert(node.into(), attached);
         LinkId(id)
@@ -115,12 +140,13 @@ impl NodeLinks {
             .map_err(|_| LinkError::Busy {
                 node: node.to_owned(),
             })?;
-        let answer = tokio::time::timeout(ANSWER_TIME, send(node, attached.link, request));
+        let patience = self.shared.limits.answer_time;
+        let answer = tokio::time::timeout(patience, send(node, attached.link, request));
         match answer.await {
             Ok(answer) => Ok(answer?.map(|body| held(body, permit))),
             Err(_) => Err(LinkError::Timeout {
                 node: node.to_owned(),
-                after: ANSWER_TIME,
+                after: patience,
             }),
         }
     }
@@ -133,6 +159,9 @@ async fn send(node: &str, link: Link, request: Request<Body>) -> Result<Response
             Err(never) => match never {},
         },
         Link::Remote(mut sender) => {
+            let (mut parts, body) = request.into_parts();
+            parts.uri = absolute(node, parts.uri);
+            let request = Request::from_parts(parts, body);
             let broken = |source| LinkError::Broken {
                 node: node.to_owned(),
                 source,
@@ -142,6 +171,14 @@ async fn send(node: &str, link: Link, request: Request<Body>) -> Result<Response
             Ok(response.map(Body::new))
         }
     }
+}
+
+/// HTTP/2 wants a scheme and an authority with every path. One that cannot be an authority is left out, and hyper refuses the request.
+fn absolute(node: &str, uri: Uri) -> Uri {
+    let mut parts = uri.into_parts();
+    parts.scheme = Some(http::uri::Scheme::HTTP);
+    parts.authority = node.parse().ok();
+    Uri::from_parts(parts).unwrap_or_default()
 }
 
 /// The body, with the slot of its request kept until it ends.
