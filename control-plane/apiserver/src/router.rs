@@ -21,6 +21,7 @@ use crate::{
     answer,
     auth::user::UserInfo,
     authorization, error,
+    links::upgrade,
     metrics::Labels,
     path::{RequestInfo, Verb},
     query::Query,
@@ -56,6 +57,7 @@ pub fn router(server: &Arc<Shared>, images: Router) -> Router {
         .route("/v2", any_service(images.clone()))
         .route("/v2/", any_service(images.clone()))
         .route("/v2/{*image}", any_service(images))
+        .merge(upgrade::routes(server.nodes.clone()))
         .fallback(resource)
         .layer(compression)
         .layer(middleware::from_fn_with_state(Arc::clone(server), gate))

@@ -36,7 +36,7 @@ const WINDOW_BYTES: u32 = 256 * 1024;
 const LINK_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// The route by which nodes attach themselves to `links`. Requests must carry [`UserInfo`].
-pub fn routes(links: NodeLinks) -> Router {
+pub fn routes<S: Clone + Send + Sync + 'static>(links: NodeLinks) -> Router<S> {
     Router::new().route(PATH, post(open)).with_state(links)
 }
 
