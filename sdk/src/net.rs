@@ -74,7 +74,7 @@ fn failed(name: &str, code: ErrorCode) -> io::Error {
 /// ```
 pub async fn connect(address: &str) -> io::Result<TcpStream> {
     if let Ok(address) = address.parse::<SocketAddr>() {
-        return TcpStream::connect_addr(address).await;
+        return connect_to(address).await;
     }
     let (host, port) = address
         .rsplit_once(':')
@@ -87,12 +87,23 @@ pub async fn connect(address: &str) -> io::Result<TcpStream> {
         })?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no addresses"));
     for ip in lookup(host).await? {
-        match TcpStream::connect_addr(SocketAddr::new(ip, port)).await {
+        match connect_to(SocketAddr::new(ip, port)).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    if address.is_ipv6() {
+        // wstd 0.6 panics on IPv6 addresses.
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("connect to {address}: IPv6 is not supported yet"),
+        ));
+    }
+    TcpStream::connect_addr(address).await
 }
 
 /// How many connections [`serve`] holds at once. More wait in the listener's backlog, so that a flood costs the flooder.
