@@ -1,12 +1,17 @@
 //! Validation per kind, with upstream's paths, reasons and words (`pkg/apis/*/validation`). [`metadata`] holds what every object must fulfil; the
 //! rest is reached through the registry.
 
+mod config;
 pub mod container;
 pub mod metadata;
 pub mod pod;
+mod rbac;
 pub mod service;
 pub mod volume;
 pub mod workload;
+
+pub use config::{config_map, config_map_update, secret, secret_update};
+pub use rbac::{cluster_role, cluster_role_binding, role, role_binding, role_binding_update};
 
 use serde_json::Value;
 
@@ -291,112 +296,6 @@ pub fn node(object: &Value) -> Problems {
     problems
 }
 
-/// As much as a ConfigMap or Secret may hold.
-const DATA_LIMIT: usize = 1 << 20;
-
-fn data_keys(at: &At<'_>, problems: &mut Problems) -> usize {
-    let mut size = 0;
-    for (key, entry) in at.entries() {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if key.is_empty()
-            || key.len() > 253
-            || !key.chars().all(allowed)
-            || key == "."
-            || key == ".."
-            || key.starts_with("..")
-        {
-            let detail = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', \
-                 regex used for validation is '[-._a-zA-Z0-9]+')";
-            problems.push(FieldError::invalid(&entry.path, key, detail));
-        }
-        size += entry.text().len();
-    }
-    size
-}
-
-/// A ConfigMap.
-#[must_use]
-pub fn config_map(object: &Value) -> Problems {
-    let mut problems = Problems::new();
-    let root = At::root(object);
-    let size = data_keys(&root.field("data"), &mut problems)
-        + data_keys(&root.field("binaryData"), &mut problems);
-    for (key, entry) in root.field("binaryData").entries() {
-        if root.field("data").field(key).is_set() {
-            problems.push(FieldError::invalid(
-                &entry.path,
-                key,
-                "duplicate of key present in data",
-            ));
-        }
-    }
-    if size > DATA_LIMIT {
-        problems.push(FieldError::too_long(&FieldPath::root(), DATA_LIMIT));
-    }
-    problems
-}
-
-/// A changed ConfigMap.
-#[must_use]
-pub fn config_map_update(new: &Value, old: &Value) -> Problems {
-    frozen(new, old, &["data", "binaryData"])
-}
-
-/// A Secret.
-#[must_use]
-pub fn secret(object: &Value) -> Problems {
-    let mut problems = Problems::new();
-    let root = At::root(object);
-    let data = root.field("data");
-    if data_keys(&data, &mut problems) > DATA_LIMIT * 4 / 3 {
-        problems.push(FieldError::too_long(&data.path, DATA_LIMIT));
-    }
-    let needed: &[&str] = match root.field("type").text() {
-        "kubernetes.io/tls" => &["tls.crt", "tls.key"],
-        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
-        "kubernetes.io/dockercfg" => &[".dockercfg"],
-        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
-        _ => &[],
-    };
-    for key in needed {
-        if !data.field(key).is_set() {
-            problems.push(FieldError::required(&data.path.key(key), ""));
-        }
-    }
-    problems
-}
-
-/// A changed Secret.
-#[must_use]
-pub fn secret_update(new: &Value, old: &Value) -> Problems {
-    let mut problems = frozen(new, old, &["data"]);
-    unchanged(
-        &At::root(new).field("type"),
-        &At::root(old).field("type"),
-        &mut problems,
-    );
-    problems
-}
-
-/// What `immutable: true` means.
-fn frozen(new: &Value, old: &Value, fields: &[&str]) -> Problems {
-    let mut problems = Problems::new();
-    let (new, old) = (At::root(new), At::root(old));
-    if !old.field("immutable").flag() {
-        return problems;
-    }
-    let detail = "field is immutable when `immutable` is set";
-    if !new.field("immutable").flag() {
-        problems.push(FieldError::forbidden(&new.field("immutable").path, detail));
-    }
-    for field in fields {
-        if new.field(field).value != old.field(field).value {
-            problems.push(FieldError::forbidden(&new.field(field).path, detail));
-        }
-    }
-    problems
-}
-
 /// An Event: it is about something in its own namespace.
 #[must_use]
 pub fn event(object: &Value) -> Problems {
@@ -544,118 +443,6 @@ pub fn autoscaler(object: &Value) -> Problems {
                 "must set either a target raw value or a target utilization",
             ));
         }
-    }
-    problems
-}
-
-fn rules(object: &Value, cluster: bool) -> Problems {
-    let mut problems = Problems::new();
-    for rule in At::root(object).field("rules").items() {
-        if rule.field("verbs").is_empty() {
-            problems.push(FieldError::required(
-                &rule.field("verbs").path,
-                "verbs must contain at least one value",
-            ));
-        }
-        let urls = rule.field("nonResourceURLs");
-        if !urls.is_empty() {
-            if !cluster {
-                problems.push(FieldError::invalid(
-                    &urls.path,
-                    urls.value.clone(),
-                    "namespaced rules cannot apply to non-resource URLs",
-                ));
-            }
-            if !rule.field("resources").is_empty() || !rule.field("apiGroups").is_empty() {
-                problems.push(FieldError::invalid(
-                    &urls.path,
-                    urls.value.clone(),
-                    "rules cannot apply to both regular resources and non-resource URLs",
-                ));
-            }
-            continue;
-        }
-        for (field, detail) in [
-            (
-                "apiGroups",
-                "resource rules must supply at least one api group",
-            ),
-            (
-                "resources",
-                "resource rules must supply at least one resource",
-            ),
-        ] {
-            if rule.field(field).is_empty() {
-                problems.push(FieldError::required(&rule.field(field).path, detail));
-            }
-        }
-    }
-    problems
-}
-
-/// A Role.
-#[must_use]
-pub fn role(object: &Value) -> Problems {
-    rules(object, false)
-}
-
-/// A ClusterRole.
-#[must_use]
-pub fn cluster_role(object: &Value) -> Problems {
-    rules(object, true)
-}
-
-fn binding(object: &Value, roles: &[&str]) -> Problems {
-    let mut problems = Problems::new();
-    let root = At::root(object);
-    let role = root.field("roleRef");
-    role.field("apiGroup")
-        .one_of(&["rbac.authorization.k8s.io"], &mut problems);
-    role.field("kind").one_of(roles, &mut problems);
-    role.field("name").require(&mut problems);
-    for subject in root.field("subjects").items() {
-        subject.field("name").require(&mut problems);
-        match subject.field("kind").text() {
-            "ServiceAccount" => {
-                subject.field("namespace").require(&mut problems);
-            }
-            "User" | "Group" => subject
-                .field("apiGroup")
-                .one_of(&["rbac.authorization.k8s.io"], &mut problems),
-            _ => subject
-                .field("kind")
-                .one_of(&["ServiceAccount", "User", "Group"], &mut problems),
-        }
-    }
-    problems
-}
-
-/// A RoleBinding.
-#[must_use]
-pub fn role_binding(object: &Value) -> Problems {
-    binding(object, &["ClusterRole", "Role"])
-}
-
-/// A ClusterRoleBinding.
-#[must_use]
-pub fn cluster_role_binding(object: &Value) -> Problems {
-    binding(object, &["ClusterRole"])
-}
-
-/// A changed binding: what it binds to stays.
-#[must_use]
-pub fn role_binding_update(new: &Value, old: &Value) -> Problems {
-    let mut problems = Problems::new();
-    let (new, old) = (
-        At::root(new).field("roleRef"),
-        At::root(old).field("roleRef"),
-    );
-    if new.value != old.value {
-        problems.push(FieldError::invalid(
-            &new.path,
-            new.value.clone(),
-            "cannot change roleRef",
-        ));
     }
     problems
 }
