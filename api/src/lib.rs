@@ -3,11 +3,13 @@
 //! In reading order: [`names`] and [`quantity`] are small values; [`fields`] and [`status`] say what is wrong with an object and with a request;
 //! [`schema`] knows the structure of kinds and [`registry`] everything else about them; [`decode`], [`strict`] and [`patch`] turn bytes into
 //! objects and objects into others; [`selector`] chooses among them; [`defaulting`], [`validate`] and [`table`] are per kind and reached through
-//! the registry; [`openapi`] describes it all to clients; [`pods`] reads pods the way controllers and nodes need.
+//! the registry; [`openapi`] describes it all to clients; [`pods`] reads pods the way controllers and nodes need;
+//! [`image`] reads and writes images.
 
 pub mod decode;
 pub mod defaulting;
 pub mod fields;
+pub mod image;
 pub mod names;
 pub mod openapi;
 pub mod patch;
