@@ -50,6 +50,7 @@ pub mod listen;
 pub mod ambient;
 pub mod bootstrap;
 pub mod client;
+pub mod expiry;
 
 pub use auth::user::UserInfo;
 pub use server::{ApiServer, Options};

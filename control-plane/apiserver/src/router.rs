@@ -51,6 +51,7 @@ pub fn router(server: &Arc<Shared>, images: Router) -> Router {
         .route("/readyz", get(health))
         .route("/readyz/{check}", get(health))
         .route("/metrics", get(metrics))
+        .route("/openapi/v2", get(openapi_v2))
         .route("/openapi/v3", get(openapi_index))
         .route("/openapi/v3/{*document}", get(openapi_document))
         .method_not_allowed_fallback(method_not_allowed)
@@ -295,6 +296,18 @@ async fn openapi_index(State(server): State<Arc<Shared>>, headers: HeaderMap) ->
         Ok(documents) => documents.index(&headers),
         Err(error) => error::response(&error),
     }
+}
+
+async fn openapi_v2(State(server): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let answer = match server.openapi().await {
+        Ok(documents) => {
+            let made = tokio::task::spawn_blocking(move || documents.v2(&headers)).await;
+            let failed = |error| Err(ApiError::internal(format!("making OpenAPI v2: {error}")));
+            made.unwrap_or_else(failed)
+        }
+        Err(error) => Err(error),
+    };
+    answer.unwrap_or_else(|error| error::response(&error))
 }
 
 async fn openapi_document(State(server): State<Arc<Shared>>, request: Request) -> Response {

@@ -15,7 +15,7 @@ use crate::{
     admission::addresses::ServiceRange,
     ambient::{Ambient, System},
     auth::{Authorizer, user::UserInfo},
-    bootstrap, client, discovery,
+    bootstrap, client, discovery, expiry,
     limits::{Gate, Limits},
     links::NodeLinks,
     metrics::Metrics,
@@ -45,6 +45,8 @@ pub struct Options {
     pub images: axum::Router,
     /// Where pods reach this server; published as the endpoint of the `kubernetes` Service. `None` where pods cannot.
     pub endpoint: Option<SocketAddr>,
+    /// How long an event is kept after it was last news. Upstream's hour.
+    pub event_lifetime: Duration,
     /// Bounds on what clients may have going on.
     pub limits: Limits,
     /// Time and chance.
@@ -69,6 +71,7 @@ impl Options {
             node_ports: 30000..=32767,
             images: axum::Router::new(),
             endpoint: None,
+            event_lifetime: Duration::from_secs(3600),
             limits: Limits::default(),
             ambient: Arc::new(System),
         }
@@ -84,6 +87,7 @@ pub struct Shared {
     pub(crate) service_range: ServiceRange,
     pub(crate) node_ports: RangeInclusive<u16>,
     pub(crate) endpoint: Option<SocketAddr>,
+    event_lifetime: Duration,
     pub(crate) gate: Gate,
     pub(crate) streams: Arc<Streams>,
     pub(crate) ambient: Arc<dyn Ambient>,
@@ -153,6 +157,8 @@ pub struct ApiServer {
 
 /// How often unread streams are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often expired events are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(300);
 
 impl ApiServer {
     /// A server on what `options` say. Starts nothing.
@@ -167,6 +173,7 @@ impl ApiServer {
             service_range: options.service_range,
             node_ports: options.node_ports,
             endpoint: options.endpoint,
+            event_lifetime: options.event_lifetime,
             streams: Arc::new(Streams::new(options.limits.stall_time)),
             gate: Gate::new(options.limits),
             ambient: options.ambient,
@@ -199,12 +206,25 @@ impl ApiServer {
         client::in_process(self.router(), user)
     }
 
-    /// Cuts off clients that leave long answers unread, until `shutdown`. Run it as a task beside the listener.
+    /// Deletes the events that have expired, and says how many.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn expire_events(&self) -> Result<usize, ApiError> {
+        expiry::sweep(&self.shared, self.shared.event_lifetime).await
+    }
+
+    /// Cuts off clients that leave long answers unread, and deletes expired events, until `shutdown`. Run it as a task beside the listener.
     pub async fn maintain(&self, shutdown: CancellationToken) {
         let mut ticks = tokio::time::interval(SWEEP_EVERY);
+        let mut expiries = tokio::time::interval(EXPIRE_EVERY);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
+                _ = expiries.tick() => match self.expire_events().await {
+                    Ok(events) => tracing::debug!(events, "deleted expired events"),
+                    Err(error) => tracing::warn!(error = %error, "deleting expired events"),
+                },
                 _ = ticks.tick() => {
                     let cut = self.shared.streams.sweep(Instant::now());
                     if cut > 0 {

@@ -189,6 +189,35 @@ async fn openapi_documents_are_found_through_the_index() {
 }
 
 #[tokio::test]
+async fn old_clients_get_all_in_one_document() {
+    let cluster = Cluster::new().await;
+    let json = cluster.get("/openapi/v2").await.expect(200);
+    let document = json.to_string();
+    assert!(
+        !document.contains("#/components/schemas/"),
+        "no reference to elsewhere"
+    );
+    for reference in document.split("\"#/definitions/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(
+            json["definitions"].get(name).is_some(),
+            "{name} is referred to and missing"
+        );
+    }
+    let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let binary = cluster.get_as("/openapi/v2", protobuf).await;
+    assert_eq!(
+        (binary.code, binary.header("content-type")),
+        (200, Some(protobuf))
+    );
+    assert!(binary.bytes.starts_with(b"\x0a\x032.0"));
+    cluster
+        .get_as("/openapi/v2", "text/html")
+        .await
+        .refused(406, "NotAcceptable");
+}
+
+#[tokio::test]
 async fn health_is_told_shortly_and_at_length() {
     let cluster = Cluster::new().await;
     for uri in ["/healthz", "/livez", "/readyz", "/readyz/ping"] {

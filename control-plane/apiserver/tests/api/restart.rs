@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coracle_apiserver::ambient::Fixed;
 use coracle_store::MemoryStorage;
 use serde_json::json;
 
@@ -43,6 +44,42 @@ async fn the_endpoint_of_the_api_is_published_and_kept_up_to_date() {
             .expect(200);
         assert_eq!(service["spec"]["ports"][0]["port"], 443);
     }
+}
+
+#[tokio::test]
+async fn events_go_when_they_are_old_news() {
+    let cluster = Cluster::new().await;
+    let uri = "/api/v1/namespaces/default/events";
+    let now = jiff::Timestamp::now();
+    for n in 0..250 {
+        let event = json!({
+            "metadata": {"name": format!("e{n:03}")}, "reason": "Test", "type": "Normal",
+            "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"},
+        });
+        cluster.post(uri, &event).await.expect(201);
+    }
+    assert_eq!(
+        cluster.server.expire_events().await.unwrap(),
+        0,
+        "created just now"
+    );
+    let old = Cluster::on(cluster.store.clone(), |options| {
+        let later = now + jiff::SignedDuration::from_mins(59);
+        options.ambient = Arc::new(Fixed::new(later));
+    })
+    .await;
+    assert_eq!(
+        old.server.expire_events().await.unwrap(),
+        0,
+        "not yet an hour after their creation"
+    );
+    let old = Cluster::on(cluster.store.clone(), |options| {
+        let later = now + jiff::SignedDuration::from_mins(62);
+        options.ambient = Arc::new(Fixed::new(later));
+    })
+    .await;
+    assert_eq!(old.server.expire_events().await.unwrap(), 250);
+    assert!(cluster.names(uri).await.is_empty());
 }
 
 #[tokio::test]
