@@ -1,0 +1,260 @@
+//! The control plane as one value: store, security, API server and listener, started in that order and stopped in the reverse.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use coracle_api::{registry::Registry, status::ApiError};
+use coracle_apiserver::{
+    ApiServer, Options, UserInfo,
+    ambient::System,
+    auth::{Authenticator, Authorizer},
+    links::NodeLinks,
+    listen::{self, Listen, ListenLimits},
+};
+use coracle_pki::{Ca, Credential, Identity, Kubeconfig, Names, PkiError, TokenKey, TokenRequest};
+use coracle_store::{SledOptions, SledStorage, Storage, StoreError};
+use jiff::Timestamp;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+
+/// The group whose members may do everything.
+const MASTERS: &str = "system:masters";
+/// What the cluster is called in kubeconfigs.
+const CLUSTER: &str = "coracle";
+/// How long an administrator's certificate is valid. It is made anew whenever a kubeconfig is asked for.
+const ADMIN_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A control plane could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The store.
+    #[error("open the store in {}", folder.display())]
+    Store {
+        /// Where it is.
+        folder: PathBuf,
+        /// What it said.
+        source: StoreError,
+    },
+    /// Keys and certificates.
+    #[error("prepare keys and certificates in {}", folder.display())]
+    Pki {
+        /// Where they are.
+        folder: PathBuf,
+        /// What is wrong.
+        source: PkiError,
+    },
+    /// The listener.
+    #[error("listen on {address}: is another server running, or is the port taken?")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The objects every cluster has.
+    #[error("create what every cluster has")]
+    Bootstrap(#[source] ApiError),
+    /// The authorizer's view of the store.
+    #[error("read roles and bindings")]
+    Authorizer(#[source] StoreError),
+}
+
+/// A running control plane.
+pub struct ControlPlane {
+    address: SocketAddr,
+    ca: Ca,
+    tokens: Arc<TokenKey>,
+    api: ApiServer,
+    nodes: NodeLinks,
+    shutdown: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for ControlPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ControlPlane")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ControlPlane {
+    /// Starts everything. When this returns, the API answers.
+    ///
+    /// # Errors
+    /// See [`ServerError`]; nothing is left running then.
+    pub async fn start(config: &Config) -> Result<Self, ServerError> {
+        let folder = config.pki_dir();
+        let pki = |source| ServerError::Pki {
+            folder: folder.clone(),
+            source,
+        };
+        let store = open_store(config).await?;
+        let now = Timestamp::now();
+        let ca = Ca::load_or_create(&folder, now).map_err(pki)?;
+        let tokens = Arc::new(TokenKey::load_or_create(&folder, CLUSTER, CLUSTER).map_err(pki)?);
+        let listener = TcpListener::bind(config.listen).await;
+        let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (address, listener) = bound.map_err(|source| ServerError::Listen {
+            address: config.listen,
+            source,
+        })?;
+        let names = server_names(config, address);
+        let (identity, _) = ca
+            .stored_server(&folder, "apiserver", &names, now)
+            .map_err(pki)?;
+        let tls = Arc::new(coracle_pki::server_config(ca.cert_pem(), &identity).map_err(pki)?);
+        let authorizer = Authorizer::start(Arc::clone(&store))
+            .await
+            .map_err(ServerError::Authorizer)?;
+        let nodes = NodeLinks::new();
+        let api = ApiServer::new(Options {
+            endpoint: Some(address),
+            ..Options::new(store, Registry::builtin(), authorizer, nodes.clone())
+        });
+        api.bootstrap().await.map_err(ServerError::Bootstrap)?;
+        let shutdown = CancellationToken::new();
+        let authenticator = Arc::new(Authenticator::new(Arc::clone(&tokens), Arc::new(System)));
+        let listen = Listen {
+            tls,
+            authenticator,
+            limits: ListenLimits::default(),
+        };
+        let serving = {
+            let (router, shutdown) = (api.router(), shutdown.clone());
+            async move {
+                if let Err(error) = listen::serve(listener, listen, router, shutdown).await {
+                    tracing::error!(%error, "the API server's listener ended");
+                }
+            }
+        };
+        let maintaining = {
+            let (api, shutdown) = (api.clone(), shutdown.clone());
+            async move { api.maintain(shutdown).await }
+        };
+        let tasks = vec![tokio::spawn(serving), tokio::spawn(maintaining)];
+        Ok(Self {
+            address,
+            ca,
+            tokens,
+            api,
+            nodes,
+            shutdown,
+            tasks,
+        })
+    }
+
+    /// Where the API is served.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The ways to the nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &NodeLinks {
+        &self.nodes
+    }
+
+    /// A client in this process, as `user`.
+    #[must_use]
+    pub fn client(&self, user: UserInfo) -> kube::Client {
+        self.api.client(user)
+    }
+
+    /// The text of a kubeconfig for an administrator.
+    ///
+    /// # Errors
+    /// When no certificate can be made.
+    pub fn admin_kubeconfig(&self) -> Result<String, PkiError> {
+        let identity = self
+            .ca
+            .client("admin", [MASTERS], ADMIN_TTL, Timestamp::now())?;
+        Ok(self.kubeconfig("admin", Credential::Certificate(identity)))
+    }
+
+    /// The text of a kubeconfig with a bearer token.
+    ///
+    /// # Errors
+    /// When no token can be made.
+    pub fn token_kubeconfig(
+        &self,
+        user: &str,
+        groups: Vec<String>,
+        ttl: Duration,
+    ) -> Result<String, PkiError> {
+        let request = TokenRequest {
+            user: user.to_owned(),
+            groups,
+            ttl,
+            ..TokenRequest::default()
+        };
+        let token = self.tokens.sign(&request, Timestamp::now())?;
+        Ok(self.kubeconfig(user, Credential::Token(token)))
+    }
+
+    /// A node's own identity.
+    ///
+    /// # Errors
+    /// When no certificate can be made.
+    pub fn node_identity(&self, name: &str) -> Result<Identity, PkiError> {
+        self.ca.node(name, Timestamp::now())
+    }
+
+    fn kubeconfig(&self, user: &str, credential: Credential) -> String {
+        let config = Kubeconfig {
+            server: format!("https://{}", self.address),
+            ca_pem: self.ca.cert_pem().to_owned(),
+            cluster: CLUSTER.to_owned(),
+            user: user.to_owned(),
+            namespace: None,
+            credential,
+        };
+        config.to_yaml()
+    }
+
+    /// Stops: requests under way are finished, the store is closed in order.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a task of the control plane panicked");
+            }
+        }
+    }
+}
+
+async fn open_store(config: &Config) -> Result<Arc<dyn Storage>, ServerError> {
+    let folder = config.store_dir();
+    let opening = folder.clone();
+    // Reads everything from disk: not for an async thread.
+    let opened =
+        tokio::task::spawn_blocking(move || SledStorage::open(&opening, &SledOptions::default()));
+    let opened = opened.await.unwrap_or_else(|panic| {
+        Err(StoreError::Unavailable {
+            reason: panic.to_string(),
+        })
+    });
+    Ok(Arc::new(
+        opened.map_err(|source| ServerError::Store { folder, source })?,
+    ))
+}
+
+/// The names in the server's certificate.
+fn server_names(config: &Config, address: SocketAddr) -> Names {
+    let fixed = ["localhost", "127.0.0.1", "::1", "10.96.0.1"];
+    let services = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
+    let own = address.ip().to_string();
+    let all = fixed
+        .into_iter()
+        .chain(services)
+        .chain([own.as_str()])
+        .chain(config.names.iter().map(String::as_str));
+    Names::parse(all)
+}

@@ -1,1 +1,0 @@
-//! Harness and black-box tests.
