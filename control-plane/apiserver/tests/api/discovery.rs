@@ -206,9 +206,11 @@ async fn old_clients_get_all_in_one_document() {
     }
     let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
     let binary = cluster.get_as("/openapi/v2", protobuf).await;
+    // Go's parser of media types refuses the `@` that old clients ask for.
+    let answered = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
     assert_eq!(
         (binary.code, binary.header("content-type")),
-        (200, Some(protobuf))
+        (200, Some(answered))
     );
     assert!(binary.bytes.starts_with(b"\x0a\x032.0"));
     cluster
