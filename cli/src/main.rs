@@ -1,16 +1,33 @@
 //! The `coracle` command: everything a user installs. Parses what is asked for and hands it to the crate that does it.
 
+mod apply;
+mod client;
+mod failure;
+mod get;
+mod kubeconfig;
+mod private_file;
 mod server;
 mod signal;
 mod telemetry;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 /// Kubernetes-style orchestration for WebAssembly.
+///
+/// Runs services compiled to wasm32-wasi as pods, behind the Kubernetes API: kubectl and its kin work unchanged.
 #[derive(Parser)]
-#[command(name = "coracle", version, propagate_version = true)]
+#[command(
+    name = "coracle",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -18,10 +35,16 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs a control plane: API server, store.
+    /// Runs a control plane alone: API server, store, scheduler, controllers, image registry.
     ///
-    /// Writes a kubeconfig for its administrator into the data folder; point KUBECONFIG at it.
+    /// Nodes are added with `coracle node`. A kubeconfig for the administrator is written into the data folder; point KUBECONFIG at it.
     Server(server::ServerArguments),
+    /// Makes a kubeconfig from a control plane's data folder: for the administrator, a user with a token, or a node.
+    Kubeconfig(kubeconfig::KubeconfigArguments),
+    /// Creates or changes what YAML files describe, where kubectl is not at hand.
+    Apply(apply::ApplyArguments),
+    /// Prints what the API answers at a path.
+    Get(get::GetArguments),
     /// Shows the version.
     Version,
 }
@@ -29,18 +52,34 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     telemetry::start();
-    let done = match arguments.command {
-        Command::Server(arguments) => server::run(arguments),
-        Command::Version => {
-            println!("coracle {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
-    };
-    match done {
+    match run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if failure::is_unread(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", failure::told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Server(arguments) => block_on(server::run(arguments)),
+        Command::Kubeconfig(arguments) => kubeconfig::run(arguments),
+        Command::Apply(arguments) => block_on(apply::run(arguments)),
+        Command::Get(arguments) => block_on(get::run(arguments)),
+        Command::Version => Ok(writeln!(
+            io::stdout(),
+            "coracle {}",
+            env!("CARGO_PKG_VERSION")
+        )?),
+    }
+}
+
+fn block_on(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the async runtime")?;
+    runtime.block_on(task)
 }

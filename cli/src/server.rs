@@ -1,9 +1,8 @@
-//! `coracle server`.
+//! `coracle server`: a control plane without a node.
 
 use std::{
     fs,
     net::SocketAddr,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -11,62 +10,51 @@ use anyhow::Context;
 use clap::Args;
 use coracle_control_plane::{Config, ControlPlane};
 
-use crate::signal;
+use crate::{private_file, signal};
 
-/// What a server is told.
+/// The administrator's kubeconfig, in the data folder.
+pub(crate) const ADMIN_KUBECONFIG: &str = "admin.kubeconfig";
+
+/// How a control plane is set up.
 #[derive(Args)]
 pub(crate) struct ServerArguments {
-    /// Where everything that lasts is kept.
+    /// Where everything that lasts is kept. Made if it is not there.
     #[arg(long, env = "CORACLE_DATA_DIR", default_value = "coracle-data")]
-    data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// The address and port that the API is served on.
     #[arg(long, default_value = "127.0.0.1:6443")]
     listen: SocketAddr,
-    /// Another host name or address that clients reach the server by; may be given again.
+    /// Another host name or address that clients reach the server by: its certificate names them. May be given again.
     #[arg(long = "name")]
     names: Vec<String>,
 }
 
-/// Runs until asked to end.
-pub(crate) fn run(arguments: ServerArguments) -> anyhow::Result<()> {
-    let config = Config {
-        data_dir: arguments.data_dir,
-        listen: arguments.listen,
-        names: arguments.names,
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("start the async runtime")?;
-    runtime.block_on(async {
-        let server = ControlPlane::start(&config).await?;
-        let path = config.data_dir.join("admin.kubeconfig");
-        write_private(&path, &server.admin_kubeconfig()?)
-            .with_context(|| format!("write {}", path.display()))?;
-        println!("The API is served on https://{}", server.address());
-        println!(
-            "export KUBECONFIG={}",
-            fs::canonicalize(&path).unwrap_or(path).display()
-        );
-        signal::asked_to_end().await.context("wait for a signal")?;
-        server.stop().await;
-        Ok(())
-    })
+impl ServerArguments {
+    /// What the control plane is started with.
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            data_dir: self.data_dir.clone(),
+            listen: self.listen,
+            names: self.names.clone(),
+        }
+    }
 }
 
-/// Writes what only its owner may read.
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let aside = path.with_extension("new");
-    match fs::remove_file(&aside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&aside)?;
-    std::io::Write::write_all(&mut file, text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(aside, path)
+/// Runs until asked to end.
+pub(crate) async fn run(arguments: ServerArguments) -> anyhow::Result<()> {
+    let server = ControlPlane::start(&arguments.config()).await?;
+    let kubeconfig = announce(&server, &arguments.data_dir)?;
+    println!("The API is served on {}", server.url());
+    println!("export KUBECONFIG={}", kubeconfig.display());
+    signal::asked_to_end().await.context("wait for a signal")?;
+    server.stop().await;
+    Ok(())
+}
+
+/// Writes the administrator's kubeconfig and returns where.
+pub(crate) fn announce(server: &ControlPlane, data_dir: &Path) -> anyhow::Result<PathBuf> {
+    let path = data_dir.join(ADMIN_KUBECONFIG);
+    let text = server.credentials().admin_kubeconfig(&server.url())?;
+    private_file::write(&path, &text).with_context(|| format!("write {}", path.display()))?;
+    Ok(fs::canonicalize(&path).unwrap_or(path))
 }

@@ -1,7 +1,10 @@
-//! Wires store, API server, registry, scheduler and controllers into one process. [`config`] says how, [`server`] does it.
+//! Wires store, API server, registry, scheduler and controllers into one process. [`config`] says how, [`server`] does it,
+//! [`credentials`] says who may prove to be whom.
 
 pub mod config;
+pub mod credentials;
 pub mod server;
 
 pub use config::Config;
+pub use credentials::Credentials;
 pub use server::{ControlPlane, ServerError};

@@ -1,6 +1,6 @@
 //! The control plane as one value: store, security, API server and listener, started in that order and stopped in the reverse.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use coracle_api::{registry::Registry, status::ApiError};
 use coracle_apiserver::{
@@ -10,20 +10,13 @@ use coracle_apiserver::{
     links::NodeLinks,
     listen::{self, Listen, ListenLimits},
 };
-use coracle_pki::{Ca, Credential, Identity, Kubeconfig, Names, PkiError, TokenKey, TokenRequest};
+use coracle_pki::{Names, PkiError};
 use coracle_store::{SledOptions, SledStorage, Storage, StoreError};
 use jiff::Timestamp;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
-
-/// The group whose members may do everything.
-const MASTERS: &str = "system:masters";
-/// What the cluster is called in kubeconfigs.
-const CLUSTER: &str = "coracle";
-/// How long an administrator's certificate is valid. It is made anew whenever a kubeconfig is asked for.
-const ADMIN_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
+use crate::{config::Config, credentials::Credentials};
 
 /// A control plane could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -63,8 +56,7 @@ pub enum ServerError {
 /// A running control plane.
 pub struct ControlPlane {
     address: SocketAddr,
-    ca: Ca,
-    tokens: Arc<TokenKey>,
+    credentials: Credentials,
     api: ApiServer,
     nodes: NodeLinks,
     shutdown: CancellationToken,
@@ -92,8 +84,7 @@ impl ControlPlane {
         };
         let store = open_store(config).await?;
         let now = Timestamp::now();
-        let ca = Ca::load_or_create(&folder, now).map_err(pki)?;
-        let tokens = Arc::new(TokenKey::load_or_create(&folder, CLUSTER, CLUSTER).map_err(pki)?);
+        let credentials = Credentials::open_or_create(&folder, now).map_err(pki)?;
         let listener = TcpListener::bind(config.listen).await;
         let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
         let (address, listener) = bound.map_err(|source| ServerError::Listen {
@@ -101,6 +92,7 @@ impl ControlPlane {
             source,
         })?;
         let names = server_names(config, address);
+        let ca = credentials.ca();
         let (identity, _) = ca
             .stored_server(&folder, "apiserver", &names, now)
             .map_err(pki)?;
@@ -115,7 +107,10 @@ impl ControlPlane {
         });
         api.bootstrap().await.map_err(ServerError::Bootstrap)?;
         let shutdown = CancellationToken::new();
-        let authenticator = Arc::new(Authenticator::new(Arc::clone(&tokens), Arc::new(System)));
+        let authenticator = Arc::new(Authenticator::new(
+            Arc::clone(credentials.tokens()),
+            Arc::new(System),
+        ));
         let listen = Listen {
             tls,
             authenticator,
@@ -136,13 +131,26 @@ impl ControlPlane {
         let tasks = vec![tokio::spawn(serving), tokio::spawn(maintaining)];
         Ok(Self {
             address,
-            ca,
-            tokens,
+            credentials,
             api,
             nodes,
             shutdown,
             tasks,
         })
+    }
+
+    /// The URL of the API for clients on this machine.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            let loopback: std::net::IpAddr = match address {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            };
+            address.set_ip(loopback);
+        }
+        format!("https://{address}")
     }
 
     /// Where the API is served.
@@ -163,55 +171,10 @@ impl ControlPlane {
         self.api.client(user)
     }
 
-    /// The text of a kubeconfig for an administrator.
-    ///
-    /// # Errors
-    /// When no certificate can be made.
-    pub fn admin_kubeconfig(&self) -> Result<String, PkiError> {
-        let identity = self
-            .ca
-            .client("admin", [MASTERS], ADMIN_TTL, Timestamp::now())?;
-        Ok(self.kubeconfig("admin", Credential::Certificate(identity)))
-    }
-
-    /// The text of a kubeconfig with a bearer token.
-    ///
-    /// # Errors
-    /// When no token can be made.
-    pub fn token_kubeconfig(
-        &self,
-        user: &str,
-        groups: Vec<String>,
-        ttl: Duration,
-    ) -> Result<String, PkiError> {
-        let request = TokenRequest {
-            user: user.to_owned(),
-            groups,
-            ttl,
-            ..TokenRequest::default()
-        };
-        let token = self.tokens.sign(&request, Timestamp::now())?;
-        Ok(self.kubeconfig(user, Credential::Token(token)))
-    }
-
-    /// A node's own identity.
-    ///
-    /// # Errors
-    /// When no certificate can be made.
-    pub fn node_identity(&self, name: &str) -> Result<Identity, PkiError> {
-        self.ca.node(name, Timestamp::now())
-    }
-
-    fn kubeconfig(&self, user: &str, credential: Credential) -> String {
-        let config = Kubeconfig {
-            server: format!("https://{}", self.address),
-            ca_pem: self.ca.cert_pem().to_owned(),
-            cluster: CLUSTER.to_owned(),
-            user: user.to_owned(),
-            namespace: None,
-            credential,
-        };
-        config.to_yaml()
+    /// What identities are made of: those of users, tokens and nodes.
+    #[must_use]
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// Stops: requests under way are finished, the store is closed in order.

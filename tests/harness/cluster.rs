@@ -35,7 +35,10 @@ impl Cluster {
         let mut config = Config::local(self.folder.path().join("data"));
         config.listen.set_port(0);
         let server = self.runtime.block_on(ControlPlane::start(&config)).unwrap();
-        let kubeconfig = server.admin_kubeconfig().unwrap();
+        let kubeconfig = server
+            .credentials()
+            .admin_kubeconfig(&server.url())
+            .unwrap();
         std::fs::write(self.folder.path().join("kubeconfig"), kubeconfig).unwrap();
         self.server = Some(server);
     }
