@@ -1,8 +1,9 @@
 //! Wires store, API server, registry, scheduler and controllers into one process. [`config`] says how, [`server`] does it,
-//! [`credentials`] says who may prove to be whom.
+//! [`credentials`] says who may prove to be whom, [`driver`] runs the controllers.
 
 pub mod config;
 pub mod credentials;
+pub mod driver;
 pub mod server;
 
 pub use config::Config;
