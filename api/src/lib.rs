@@ -18,6 +18,7 @@ pub mod quantity;
 pub mod registry;
 pub mod schema;
 pub mod selector;
+pub mod stats;
 pub mod status;
 pub mod strict;
 pub mod table;

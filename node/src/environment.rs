@@ -327,6 +327,15 @@ fn is_name(name: &str) -> bool {
             .all(|byte| (b' '..=b'~').contains(&byte) && byte != b'=')
 }
 
+/// `text` with the variables of `env` in it, as `subPathExpr` has them.
+#[must_use]
+pub fn expanded(text: &str, env: &[(String, String)]) -> String {
+    expand(text, |name| {
+        let known = env.iter().find(|(known, _)| known == name);
+        known.map(|(_, value)| value.as_str())
+    })
+}
+
 /// Replaces `$(NAME)` by its value; `$$` is a dollar sign; what has no value stays as it is (upstream: `third_party/forked/golang/expansion`).
 fn expand<'a>(text: &str, lookup: impl Fn(&str) -> Option<&'a str>) -> String {
     let mut out = String::with_capacity(text.len());

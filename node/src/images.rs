@@ -165,6 +165,20 @@ impl Images {
         })
     }
 
+    /// Whether [`Images::fetch`] would ask the registry now.
+    #[must_use]
+    pub fn is_pulled(&self, reference: &str, policy: PullPolicy) -> bool {
+        let is_known = self.names.lock().contains_key(reference);
+        match policy {
+            PullPolicy::Never => false,
+            PullPolicy::IfNotPresent => !is_known,
+            PullPolicy::Always => {
+                let parsed = ImageReference::parse(reference);
+                !(is_known && parsed.is_ok_and(|parsed| parsed.is_pinned()))
+            }
+        }
+    }
+
     /// Gets the image: from disk or the registry, as the policy says, and makes it ready.
     ///
     /// # Errors

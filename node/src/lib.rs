@@ -1,6 +1,8 @@
-//! The node agent: pod workers, images, volumes, logs, probes, status.
+//! The node agent: pod workers, images, volumes, logs, probes, status. [`Agent`] is all of it; in reading order below it: `pods` (who is here), `worker` (what
+//! happens to one), `sandbox` (what it holds), then the nouns they use.
 
 pub mod addresses;
+pub mod agent;
 pub mod config;
 pub mod environment;
 pub mod events;
@@ -14,3 +16,16 @@ pub mod room;
 pub mod services;
 pub mod status;
 pub mod volumes;
+
+mod endpoint;
+mod heartbeat;
+mod node_object;
+mod parts;
+mod pods;
+mod publisher;
+mod sandbox;
+mod usage;
+mod worker;
+
+pub use agent::{Agent, AgentError};
+pub use config::Config;
