@@ -150,8 +150,12 @@ impl Executor {
             } => {
                 let deleted = self.calls.delete(target, version, *propagation, *grace);
                 match deleted.await {
-                    // Gone already: that is what was wanted.
+                    // Or gone already, which is what was wanted.
                     Ok(_) | Err(Refusal::Gone(_)) => Ok(Done::Ended(target.uid.clone())),
+                    // Only the uid was insisted on: another object has the name now.
+                    Err(Refusal::Conflict(_)) if version.is_none() => {
+                        Ok(Done::Ended(target.uid.clone()))
+                    }
                     Err(refusal) => Err(refusal),
                 }
             }

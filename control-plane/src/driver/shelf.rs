@@ -240,7 +240,7 @@ mod tests {
         let applied = item.insert(&mut caches, &shelf.kind);
         assert!(matches!(applied.new, Some(Object::Pod(_))));
         assert_eq!(shelf.cached_at(&caches, &place), Some(7));
-        assert_eq!(shelf.places(&caches), [place.clone()]);
+        assert_eq!(shelf.places(&caches), std::slice::from_ref(&place));
         let pod = caches.pods.get(&place.key).unwrap();
         assert!(pod.metadata.managed_fields.is_none());
         let other = Place {

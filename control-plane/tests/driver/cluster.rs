@@ -11,7 +11,10 @@ use std::{
 use axum::body::Body;
 use coracle_api::registry::Registry;
 use coracle_apiserver::{
-    ApiServer, Options, UserInfo, ambient::System, auth::Authorizer, links::NodeLinks,
+    ApiServer, Options, UserInfo,
+    ambient::System,
+    auth::Authorizer,
+    links::{Link, NodeLinks},
 };
 use coracle_control_plane::driver::{Driver, USER};
 use coracle_controllers::{controller::Controller, node_health::Settings, registered};
@@ -32,9 +35,11 @@ pub struct Cluster {
     pub store: Arc<dyn Storage>,
     pub server: ApiServer,
     pub driver: Driver,
+    nodes: NodeLinks,
     client: kube::Client,
     stop: CancellationToken,
     connected: watch::Sender<bool>,
+    flowing: watch::Sender<bool>,
 }
 
 /// The driver's way to the API server.
@@ -43,6 +48,7 @@ struct Switch {
     router: axum::Router,
     user: UserInfo,
     connected: watch::Receiver<bool>,
+    flowing: watch::Receiver<bool>,
 }
 
 impl tower::Service<Request<kube::client::Body>> for Switch {
@@ -62,12 +68,22 @@ impl tower::Service<Request<kube::client::Body>> for Switch {
         }
         request.extensions_mut().insert(self.user.clone());
         let mut router = self.router.clone();
+        let is_watch = request.uri().query().unwrap_or_default().contains("watch=");
+        let flowing = self.flowing.clone();
         Box::pin(async move {
             let response = router.call(request.map(Body::new)).await?;
             Ok(response.map(|body| {
                 let cut = async move { drop(connected.wait_for(|connected| !connected).await) };
-                let data = body.into_data_stream().take_until(Box::pin(cut));
-                Body::from_stream(data)
+                let data = body.into_data_stream().then(move |chunk| {
+                    let mut flowing = flowing.clone();
+                    async move {
+                        if is_watch {
+                            drop(flowing.wait_for(|flowing| *flowing).await);
+                        }
+                        chunk
+                    }
+                });
+                Body::from_stream(data.take_until(Box::pin(cut)))
             }))
         })
     }
@@ -81,18 +97,21 @@ impl Cluster {
     pub async fn with(controllers: Vec<Box<dyn Controller>>) -> Self {
         let store: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
         let authorizer = Authorizer::start(Arc::clone(&store)).await.unwrap();
+        let nodes = NodeLinks::new();
         let server = ApiServer::new(Options::new(
             Arc::clone(&store),
             Registry::builtin(),
             authorizer,
-            NodeLinks::new(),
+            nodes.clone(),
         ));
         server.bootstrap().await.unwrap();
-        let (connected, receiver) = watch::channel(true);
+        let connected = watch::Sender::new(true);
+        let flowing = watch::Sender::new(true);
         let switch = Switch {
             router: server.router(),
             user: UserInfo::new(USER, ["system:masters"]),
-            connected: receiver,
+            connected: connected.subscribe(),
+            flowing: flowing.subscribe(),
         };
         let stop = CancellationToken::new();
         let driver = Driver::start(
@@ -107,15 +126,27 @@ impl Cluster {
             store,
             server,
             driver,
+            nodes,
             client,
             stop,
             connected,
+            flowing,
         }
     }
 
     /// Cuts the driver off from the API server, or lets it back.
     pub fn connect(&self, connected: bool) {
         self.connected.send_replace(connected);
+    }
+
+    /// What holds back what watches tell the driver while it is false.
+    pub fn flowing(&self) -> watch::Sender<bool> {
+        self.flowing.clone()
+    }
+
+    /// Makes `router` the endpoint of a node.
+    pub fn attach(&self, node: &str, router: axum::Router) {
+        self.nodes.attach(node, Link::Local(router));
     }
 
     pub async fn stop(self) {
