@@ -221,10 +221,9 @@ async fn failures_are_shown_to_the_next_plan_and_told_to_users() {
         message.starts_with("Error making it: Pod \"Not A Name\" is invalid"),
         "{message}"
     );
-    let log = seen_failures.lock();
+    let log = seen_failures.lock().clone();
     assert_eq!(log[0], None);
     assert!(log[1].is_some() && log[2].is_some(), "{log:?}");
-    drop(log);
     cluster.stop().await;
 }
 
