@@ -30,6 +30,9 @@ use crate::{
 /// What the agent itself may take to stop beyond what pods are given.
 const OWN_TIME: Duration = Duration::from_secs(5);
 
+/// Instances at a time that the runtime makes room for: a pod has some containers, and an HTTP handler some instances.
+const INSTANCES_PER_POD: u32 = 4;
+
 /// An agent could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -154,7 +157,12 @@ impl Agent {
         {
             tracing::warn!("some pods did not end in time");
         }
-        self.ports.close().await;
+        if tokio::time::timeout(OWN_TIME, self.ports.close())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some connections from outside did not end in time");
+        }
         self.stop_last.cancel();
         self.tasks.close();
         if tokio::time::timeout(OWN_TIME, self.tasks.wait())
@@ -167,6 +175,19 @@ impl Agent {
         if let Err(error) = tokio::task::spawn_blocking(move || logs.close()).await {
             tracing::error!(%error, "writing the last logs failed");
         }
+    }
+}
+
+impl Drop for Agent {
+    /// Whoever drops an agent without stopping it does not want its containers to go on.
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.stop_last.cancel();
+        self.parts.deadline.send_if_modified(|deadline| {
+            let is_first = deadline.is_none();
+            deadline.get_or_insert_with(Timestamp::now);
+            is_first
+        });
     }
 }
 
@@ -185,6 +206,9 @@ fn prepare(config: Config) -> Result<(Arc<Parts>, Recording), AgentError> {
     };
     std::fs::create_dir_all(&config.data_dir).map_err(failed(""))?;
     let mut runtime = RuntimeConfig::new(folder("compiled"));
+    runtime.instances = runtime
+        .instances
+        .max(config.capacity.pods.saturating_mul(INSTANCES_PER_POD));
     if config.runtime_threads > 0 {
         runtime.threads = config.runtime_threads;
     }

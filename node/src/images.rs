@@ -17,6 +17,7 @@ use coracle_api::image::{Choice, Digest, ImageError, ImageReference, Layer, Mani
 use coracle_lifecycle::{FetchFault, Image};
 use coracle_runtime::{Artifact, ArtifactError, Runtime};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use self::{blobs::Blobs, pulls::Locks, registry::Registry};
 
@@ -24,6 +25,9 @@ use self::{blobs::Blobs, pulls::Locks, registry::Registry};
 const WASM_LIMIT: usize = coracle_runtime::artifact::SIZE_LIMIT;
 /// Images whose wasm cannot be run are remembered, so that trying again costs nothing; so many of them.
 const UNUSABLE_LIMIT: usize = 256;
+
+/// Images pulled at a time. Each may hold a whole layer in memory.
+const PULLS: usize = 4;
 
 /// When an image is pulled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +109,8 @@ pub struct Images {
     ready: Mutex<HashMap<Digest, (Arc<Artifact>, Instant)>>,
     unusable: Mutex<HashMap<Digest, String>>,
     pulls: Locks,
+    /// Held while something is pulled.
+    pulling: Semaphore,
 }
 
 impl std::fmt::Debug for Images {
@@ -145,6 +151,7 @@ impl Images {
             ready: Mutex::default(),
             unusable: Mutex::default(),
             pulls: Locks::default(),
+            pulling: Semaphore::new(PULLS),
         })
     }
 
@@ -206,7 +213,8 @@ impl Images {
                     ),
                 });
             }
-            (PullPolicy::IfNotPresent, Some(known)) => (known, None),
+            // What cannot be run may have been replaced by what can.
+            (PullPolicy::IfNotPresent, Some(known)) if !self.is_unusable(&known) => (known, None),
             (PullPolicy::Always, Some(known)) if is_pinned => (known, None),
             (PullPolicy::Always | PullPolicy::IfNotPresent, _) => {
                 let began = Instant::now();
@@ -253,6 +261,10 @@ impl Images {
         by_layer.into_values().collect()
     }
 
+    fn is_unusable(&self, meaning: &Meaning) -> bool {
+        self.unusable.lock().contains_key(&meaning.layer.digest)
+    }
+
     fn ready_artifact(&self, layer: &Digest) -> Option<Arc<Artifact>> {
         let mut ready = self.ready.lock();
         let (artifact, used) = ready.get_mut(layer)?;
@@ -268,6 +280,7 @@ impl Images {
             )));
         }
         let _one = self.pulls.lock(reference).await;
+        let _few = self.pulling.acquire().await;
         let (mut digest, mut bytes) = self
             .registry
             .manifest(&parsed.repository, &parsed.wanted())

@@ -15,6 +15,7 @@ pub mod references;
 pub mod room;
 pub mod services;
 pub mod status;
+pub mod unsupported;
 pub mod volumes;
 
 mod endpoint;

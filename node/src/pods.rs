@@ -2,11 +2,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
-use futures::StreamExt;
+use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt,
@@ -104,7 +105,7 @@ impl Pods {
                     pause = PAUSE.0;
                     self.replace(std::mem::take(&mut listed));
                 }
-                Some(Ok(watcher::Event::Apply(pod))) => self.put(pod),
+                Some(Ok(watcher::Event::Apply(pod))) => self.put(Arc::new(pod)),
                 Some(Ok(watcher::Event::Delete(pod))) => {
                     self.remove(pod.uid().as_deref().unwrap_or_default());
                 }
@@ -149,7 +150,7 @@ impl Pods {
             }
         }
         for pod in listed {
-            self.put(pod);
+            self.put(Arc::new(pod));
         }
         if is_first {
             self.sweep(uids);
@@ -157,9 +158,8 @@ impl Pods {
         }
     }
 
-    fn put(self: &Arc<Self>, pod: Pod) {
+    fn put(self: &Arc<Self>, pod: Arc<Pod>) {
         let Some(uid) = pod.uid() else { return };
-        let pod = Arc::new(pod);
         let mut entries = self.entries.lock();
         if let Some(entry) = entries.get(&uid) {
             entry.object.send_replace(Object::Is(pod));
@@ -186,8 +186,21 @@ impl Pods {
         let pods = Arc::clone(self);
         self.workers.spawn(async move {
             let parts = Arc::clone(&pods.parts);
-            worker::run(parts, sandbox, pod, receiver, refusal).await;
-            pods.entries.lock().remove(&uid);
+            let running = worker::run(parts, Arc::clone(&sandbox), pod, receiver, refusal);
+            let ended = AssertUnwindSafe(running).catch_unwind().await;
+            if ended.is_err() {
+                tracing::error!(
+                    pod = sandbox.name,
+                    "a pod's worker panicked, the pod is begun anew"
+                );
+                worker::clear(&pods.parts, &sandbox).await;
+                tokio::time::sleep(PAUSE.1).await;
+            }
+            let left = pods.entries.lock().remove(&uid);
+            let object = left.map(|entry| entry.object.borrow().clone());
+            if let (Err(_), Some(Object::Is(pod))) = (ended, object) {
+                pods.put(pod);
+            }
         });
     }
 

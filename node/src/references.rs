@@ -173,13 +173,13 @@ impl Held {
 
     /// Waits until every object is known to be there or not.
     pub async fn known(&self) -> Referred {
-        loop {
-            let changed = self.notify.notified();
-            if let Some(all) = self.now() {
-                return all;
-            }
-            changed.await;
+        // Not by the notification: that is the holder's, and wakes one alone.
+        for (_, seen) in &self.objects {
+            let mut seen = seen.clone();
+            // Closed only when it is given up, which a holder prevents.
+            let _ = seen.wait_for(|seen| !matches!(seen, Seen::Unknown)).await;
         }
+        self.now().unwrap_or_default()
     }
 
     /// Told each time one of the objects changes.

@@ -154,6 +154,11 @@ impl Sandbox {
         }
     }
 
+    /// Lets go of all containers that run.
+    pub(crate) fn forget_running(&self) {
+        self.held.lock().running.clear();
+    }
+
     /// The containers that run, with the numbers of their runs.
     pub(crate) fn all_running(&self) -> Vec<(Arc<str>, u32, Arc<Container>)> {
         let held = self.held.lock();

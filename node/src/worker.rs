@@ -6,9 +6,10 @@ mod start;
 
 pub(crate) use self::effects::log_id;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use coracle_lifecycle::{Ctx, Event, State, step};
+use coracle_lifecycle::{Ctx, Effect, Event, State, step};
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::{
@@ -81,12 +82,22 @@ pub(crate) async fn run(
     }
 }
 
+/// Takes away what a pod holds whose worker is no more.
+pub(crate) async fn clear(parts: &Parts, sandbox: &Sandbox) {
+    for (_, _, container) in sandbox.all_running() {
+        container.kill();
+    }
+    sandbox.forget_running();
+    prepare::release(parts, sandbox).await;
+}
+
 impl Worker {
     async fn live(mut self) {
         let mut deadline = self.parts.deadline.subscribe();
         let mut state = State::adopt(&self.pod, Timestamp::now());
         loop {
             let event = self.next(&state, &mut deadline).await;
+            let has_exited = matches!(event, Event::Exited { .. });
             tracing::trace!(
                 pod = self.sandbox.name,
                 event = event.name(),
@@ -101,6 +112,9 @@ impl Worker {
             let (next, effects) = step(state, event, &ctx);
             state = next;
             self.sandbox.look(&state, &pod);
+            if has_exited {
+                self.keep_callers(&effects);
+            }
             for effect in effects {
                 self.execute(effect, &state, &ctx);
             }
@@ -165,6 +179,32 @@ impl Worker {
 
     fn answer(&mut self, event: Event) {
         self.answers.push_back(event);
+    }
+
+    /// A container has ended. While it starts again at once, whoever calls it waits; otherwise nobody will answer soon and callers are told so.
+    fn keep_callers(&self, effects: &[Effect]) {
+        let starts_again = effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Fetch { .. }));
+        if let Some(stack) = self.sandbox.network().filter(|_| !starts_again) {
+            stack.close_parked();
+        }
+    }
+
+    /// Does something that answers with an event; with `lost` should a bug end it, so that the pod never waits for ever.
+    fn spawn(&mut self, lost: Event, task: impl Future<Output = Event> + Send + 'static) {
+        let pod = Arc::clone(&self.sandbox);
+        self.tasks.spawn(async move {
+            let done = AssertUnwindSafe(task).catch_unwind().await;
+            Some(done.unwrap_or_else(|_| {
+                tracing::error!(
+                    pod = pod.name,
+                    instead = lost.name(),
+                    "a task of a pod's worker panicked"
+                );
+                lost
+            }))
+        });
     }
 }
 

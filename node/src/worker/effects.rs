@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use coracle_lifecycle::{
-    Ctx, Effect, Event, FetchFault, Note, NoteKind, RunId, State, event::Hook, hook_of, probes,
-    status::status,
+    Ctx, Effect, Event, Exit, FetchFault, Note, NoteKind, RunId, State, event::Hook, hook_of,
+    probes, status::status,
 };
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 
@@ -15,12 +15,17 @@ use crate::{
     probe::Target,
 };
 
+/// How long the end of a container waits for its last lines to be on disk.
+const LAST_LINES: Duration = Duration::from_secs(1);
+/// What is said of something that a bug ended.
+const LOST: &str = "the node agent failed while it did this";
+
 impl Worker {
     pub(super) fn execute(&mut self, effect: Effect, state: &State, ctx: &Ctx<'_>) {
         match effect {
             Effect::Prepare => self.prepare(),
             Effect::Fetch { run } => self.fetch(run),
-            Effect::Start { run } => self.start(&run, state),
+            Effect::Start { run } => self.start(&run, state, ctx),
             Effect::Stop { run, grace } => self.stop(&run, grace),
             Effect::Hook { run, hook, timeout } => self.hook(run, hook, timeout),
             Effect::Probe {
@@ -54,8 +59,13 @@ impl Worker {
             Arc::clone(&self.sandbox),
             Arc::clone(&self.pod),
         );
-        self.tasks
-            .spawn(async move { Some(prepare::prepare(&parts, &sandbox, &pod).await) });
+        let lost = Event::PrepareFailed {
+            reason: "FailedCreatePodSandBox",
+            message: LOST.to_owned(),
+        };
+        self.spawn(lost, async move {
+            prepare::prepare(&parts, &sandbox, &pod).await
+        });
     }
 
     /// Brings the volumes up to what the objects say that they are made of.
@@ -101,7 +111,12 @@ impl Worker {
             self.tell(&Note::normal(&run.container, "Pulling", message));
         }
         let (parts, sandbox) = (Arc::clone(&self.parts), Arc::clone(&self.sandbox));
-        self.tasks.spawn(async move {
+        let lost = Event::FetchFailed {
+            run: run.clone(),
+            fault: FetchFault::Pull,
+            message: LOST.to_owned(),
+        };
+        self.spawn(lost, async move {
             match parts.images.fetch(&reference, policy).await {
                 Ok(ready) => {
                     let image = ready.image.clone();
@@ -116,26 +131,18 @@ impl Worker {
                     let subject = sandbox.subject(Some(Arc::clone(&run.container)));
                     parts.recorder.tell(subject, &note);
                     sandbox.set_image(&run.container, ready);
-                    Some(Event::Fetched { run, image })
+                    Event::Fetched { run, image }
                 }
-                Err(Unfetched { fault, message }) => {
-                    let message = match fault {
-                        FetchFault::Pull | FetchFault::InvalidImage => {
-                            format!("Failed to pull image \"{reference}\": {message}")
-                        }
-                        FetchFault::InvalidName | FetchFault::NeverPull => message,
-                    };
-                    Some(Event::FetchFailed {
-                        run,
-                        fault,
-                        message,
-                    })
-                }
+                Err(Unfetched { fault, message }) => Event::FetchFailed {
+                    run,
+                    fault,
+                    message,
+                },
             }
         });
     }
 
-    fn start(&mut self, run: &RunId, state: &State) {
+    fn start(&mut self, run: &RunId, state: &State, ctx: &Ctx<'_>) {
         match start::start(&self.parts, &self.sandbox, &self.pod, run, state.ips()) {
             Ok((container, id)) => {
                 self.sandbox.set_running(run, Arc::clone(&container));
@@ -148,16 +155,31 @@ impl Worker {
                     Arc::clone(&self.sandbox),
                     run.clone(),
                 );
-                self.tasks.spawn(async move {
+                if let Some(stack) = self.sandbox.network() {
+                    stack.set_restarting(true);
+                }
+                let lost = Event::Exited {
+                    run: run.clone(),
+                    exit: Exit::HostFault(LOST.to_owned()),
+                    at: ctx.now,
+                };
+                self.spawn(lost, async move {
                     let exit = container.wait().await;
                     let at = jiff::Timestamp::now();
                     sandbox.ended(&run);
-                    parts.logs.end(&log_id(&sandbox.log_directory, &run));
-                    Some(Event::Exited {
+                    let log = log_id(&sandbox.log_directory, &run);
+                    parts.logs.end(&log);
+                    // Who hears of the end finds all that was written. A disk that does not keep up holds nothing up.
+                    if let Some(file) = parts.logs.of(&log) {
+                        let mut progress = file.progress();
+                        let written = progress.wait_for(|log| log.is_closed);
+                        let _ = tokio::time::timeout(LAST_LINES, written).await;
+                    }
+                    Event::Exited {
                         run,
                         exit: start::exit(exit),
                         at,
-                    })
+                    }
                 });
             }
             Err((fault, message)) => self.answer(Event::StartFailed {
@@ -181,7 +203,12 @@ impl Worker {
     fn hook(&mut self, run: RunId, hook: Hook, timeout: Duration) {
         let target = self.target();
         let pod = Arc::clone(&self.pod);
-        self.tasks.spawn(async move {
+        let lost = Event::HookDone {
+            run: run.clone(),
+            hook,
+            failure: Some(LOST.to_owned()),
+        };
+        self.spawn(lost, async move {
             let of =
                 container(&pod, &run.container).and_then(|of| hook_of(of, hook).map(|to| (of, to)));
             let failure = match (of, target) {
@@ -189,18 +216,23 @@ impl Worker {
                 (None, _) => Ok(()),
                 (Some(_), None) => Err("the pod has no network any more".to_owned()),
             };
-            Some(Event::HookDone {
+            Event::HookDone {
                 run,
                 hook,
                 failure: failure.err(),
-            })
+            }
         });
     }
 
     fn probe(&mut self, run: RunId, kind: probes::Kind, timeout: Duration) {
         let target = self.target();
         let pod = Arc::clone(&self.pod);
-        self.tasks.spawn(async move {
+        let lost = Event::Probed {
+            run: run.clone(),
+            probe: kind,
+            failure: Some(LOST.to_owned()),
+        };
+        self.spawn(lost, async move {
             let of = container(&pod, &run.container)
                 .and_then(|of| probe_of(of, kind).map(|probe| (of, probe)));
             let failure = match (of, target) {
@@ -208,11 +240,11 @@ impl Worker {
                 (None, _) => Ok(()),
                 (Some(_), None) => Err("the pod has no network any more".to_owned()),
             };
-            Some(Event::Probed {
+            Event::Probed {
                 run,
                 probe: kind,
                 failure: failure.err(),
-            })
+            }
         });
     }
 
@@ -226,9 +258,9 @@ impl Worker {
     fn release(&mut self) {
         let (parts, sandbox) = (Arc::clone(&self.parts), Arc::clone(&self.sandbox));
         self.references = None;
-        self.tasks.spawn(async move {
+        self.spawn(Event::Released, async move {
             prepare::release(&parts, &sandbox).await;
-            Some(Event::Released)
+            Event::Released
         });
     }
 

@@ -15,6 +15,7 @@ use crate::{
     logs::line::Stream,
     parts::Parts,
     sandbox::Sandbox,
+    unsupported,
     volumes::{PodVolumes, mounts},
 };
 
@@ -36,6 +37,7 @@ pub(super) fn start(
     let config = |message: String| (StartFault::Config, message);
     let of = container(pod, &run.container)
         .ok_or_else(|| config(format!("the pod has no container {}", run.container)))?;
+    unsupported::check(pod, of).map_err(config)?;
     let ready = sandbox
         .image(&run.container)
         .ok_or_else(|| config("the image is not at hand".to_owned()))?;
@@ -60,8 +62,12 @@ pub(super) fn start(
         .as_ref()
         .is_none_or(|spec| spec.enable_service_links != Some(false));
     let links = parts.services.variables(&sandbox.namespace, wants_links);
-    let env = environment::variables(of, &facts, &referred, &links)
+    let mut env = environment::variables(of, &facts, &referred, &links)
         .map_err(|error| config(error.to_string()))?;
+    // As every container runtime does: programs look here for their pod's name.
+    if env.iter().all(|(name, _)| name != "HOSTNAME") {
+        env.push(("HOSTNAME".to_owned(), stack.identity().hostname.clone()));
+    }
     // Few system calls, and none for a volume that is mounted whole: not worth another thread.
     let mounts = mounts::resolve(
         of,
