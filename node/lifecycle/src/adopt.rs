@@ -58,6 +58,7 @@ impl State {
             active_until: None,
             deletion_grace: None,
             removed: false,
+            shutdown: false,
             conditions: conditions::remembered(pod),
         }
     }

@@ -47,14 +47,8 @@ pub(crate) fn advance(state: &mut State, ctx: &Ctx<'_>, out: &mut Out) {
         release(state, out);
     }
     if state.stage == Stage::Ended {
-        let shuts_down = state
-            .ending
-            .as_ref()
-            .is_some_and(|ending| ending.cause == Cause::Shutdown);
         if state.removed {
             forget(state, out);
-        } else if shuts_down {
-            state.stage = Stage::Gone;
         } else if ctx.pod.metadata.deletion_timestamp.is_some() {
             state.stage = Stage::Confirming;
             out.push(Effect::Confirm);
@@ -62,6 +56,10 @@ pub(crate) fn advance(state: &mut State, ctx: &Ctx<'_>, out: &mut Out) {
     }
     if state.stage == Stage::Confirming && state.removed {
         forget(state, out);
+    }
+    // Whoever waits for the API server's answer would wait for the next agent's time.
+    if state.shutdown && matches!(state.stage, Stage::Ended | Stage::Confirming) {
+        state.stage = Stage::Gone;
     }
 }
 

@@ -41,6 +41,8 @@ pub struct State {
     pub(crate) deletion_grace: Option<std::time::Duration>,
     /// The object is gone.
     pub(crate) removed: bool,
+    /// The agent ends, and the worker with it as soon as nothing runs.
+    pub(crate) shutdown: bool,
     pub(crate) conditions: BTreeMap<&'static str, Condition>,
 }
 

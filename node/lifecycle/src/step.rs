@@ -195,7 +195,10 @@ fn absorb(state: &mut State, event: Event, ctx: &Ctx<'_>, out: &mut Out) {
             | Stage::Confirming
             | Stage::Gone => {}
         },
-        Event::Shutdown { deadline } => ending::begin(state, Cause::Shutdown, deadline),
+        Event::Shutdown { deadline } => {
+            state.shutdown = true;
+            ending::begin(state, Cause::Shutdown, deadline);
+        }
     }
 }
 

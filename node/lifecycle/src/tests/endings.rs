@@ -342,3 +342,34 @@ fn a_pod_deleted_while_the_agent_was_away_is_only_confirmed() {
     assert_eq!(names(&world.delete(30)), ["Confirm"]);
     assert_eq!(world.state.stage(), &Stage::Confirming);
 }
+
+#[test]
+fn what_has_ended_does_not_keep_an_agent_from_ending() {
+    let done = || {
+        let mut world = World::new(&with_policy("Never"));
+        world.prepare();
+        world.up("c");
+        world.exit("c", Exit::Completed(0));
+        world.tell(Event::Released);
+        world
+    };
+    let mut completed = done();
+    let deadline = completed.now;
+    completed.tell(Event::Shutdown { deadline });
+    assert!(completed.state.is_gone());
+    assert_eq!(completed.phase(), "Succeeded");
+
+    let mut deleted = done();
+    assert_eq!(names(&deleted.delete(30)), ["Confirm"]);
+    deleted.tell(Event::Shutdown { deadline });
+    assert!(deleted.state.is_gone(), "the next agent hears the answer");
+
+    let mut stopping = World::new(&one(json!({})));
+    stopping.prepare();
+    stopping.up("c");
+    stopping.delete(30);
+    stopping.tell(Event::Shutdown { deadline });
+    assert_eq!(names(&stopping.exit("c", Exit::Killed)), ["Release"]);
+    assert_eq!(names(&stopping.tell(Event::Released)), ["Confirm"]);
+    assert!(stopping.state.is_gone(), "and the object is given up still");
+}
