@@ -13,6 +13,7 @@ mod objects;
 
 mod configured;
 mod failing;
+mod linked;
 mod networked;
 mod probed;
 mod restarted;
