@@ -5,10 +5,13 @@ mod client;
 mod failure;
 mod get;
 mod kubeconfig;
+mod node;
 mod private_file;
+mod push;
 mod server;
 mod signal;
 mod telemetry;
+mod up;
 
 use std::{
     io::{self, Write},
@@ -35,12 +38,19 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs a whole cluster in one process: control plane and a node.
+    ///
+    /// Ready in about a second, needs no root. A kubeconfig for the administrator is written into the data folder; the line to copy is printed.
+    /// Ctrl-C asks pods to end and stops; what was stored is there when it is started again.
+    Up(up::UpArguments),
     /// Runs a control plane alone: API server, store, scheduler, controllers, image registry.
     ///
     /// Nodes are added with `coracle node`. A kubeconfig for the administrator is written into the data folder; point KUBECONFIG at it.
     Server(server::ServerArguments),
     /// Makes a kubeconfig from a control plane's data folder: for the administrator, a user with a token, or a node.
     Kubeconfig(kubeconfig::KubeconfigArguments),
+    /// Makes an image of a wasm module and puts it into the cluster's registry.
+    Push(push::PushArguments),
     /// Creates or changes what YAML files describe, where kubectl is not at hand.
     Apply(apply::ApplyArguments),
     /// Prints what the API answers at a path.
@@ -64,6 +74,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Up(arguments) => block_on(up::run(arguments)),
+        Command::Push(arguments) => block_on(push::run(arguments)),
         Command::Server(arguments) => block_on(server::run(arguments)),
         Command::Kubeconfig(arguments) => kubeconfig::run(arguments),
         Command::Apply(arguments) => block_on(apply::run(arguments)),

@@ -34,6 +34,12 @@ impl Config {
         self.data_dir.join("store")
     }
 
+    /// Where pushed images are.
+    #[must_use]
+    pub fn images_dir(&self) -> PathBuf {
+        self.data_dir.join("registry")
+    }
+
     /// Where keys and certificates are.
     #[must_use]
     pub fn pki_dir(&self) -> PathBuf {

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod credentials;
 pub mod driver;
+pub mod scheduler_loop;
 pub mod server;
 
 pub use config::Config;

@@ -10,13 +10,22 @@ use coracle_apiserver::{
     links::NodeLinks,
     listen::{self, Listen, ListenLimits},
 };
+use coracle_controllers::node_health::Settings;
 use coracle_pki::{Names, PkiError};
 use coracle_store::{SledOptions, SledStorage, Storage, StoreError};
 use jiff::Timestamp;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, credentials::Credentials};
+use crate::{
+    config::Config,
+    credentials::Credentials,
+    driver::{self, Driver},
+    scheduler_loop::{self, SchedulerLoop},
+};
+
+/// The group whose members may do everything.
+const MASTERS: &str = "system:masters";
 
 /// A control plane could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +38,17 @@ pub enum ServerError {
         /// What it said.
         source: StoreError,
     },
+    /// The image registry.
+    #[error("open the image registry in {}", folder.display())]
+    Images {
+        /// Where it is.
+        folder: PathBuf,
+        /// What it said.
+        source: coracle_registry::RegistryError,
+    },
+    /// A fault of this program.
+    #[error("a thread failed")]
+    Panicked(#[source] tokio::task::JoinError),
     /// Keys and certificates.
     #[error("prepare keys and certificates in {}", folder.display())]
     Pki {
@@ -59,6 +79,10 @@ pub struct ControlPlane {
     credentials: Credentials,
     api: ApiServer,
     nodes: NodeLinks,
+    driver: Driver,
+    scheduler: SchedulerLoop,
+    /// Ends controllers and scheduler, which need the API until their end.
+    deciding: CancellationToken,
     shutdown: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -101,8 +125,10 @@ impl ControlPlane {
             .await
             .map_err(ServerError::Authorizer)?;
         let nodes = NodeLinks::new();
+        let images = open_images(config).await?;
         let api = ApiServer::new(Options {
             endpoint: Some(address),
+            images,
             ..Options::new(store, Registry::builtin(), authorizer, nodes.clone())
         });
         api.bootstrap().await.map_err(ServerError::Bootstrap)?;
@@ -129,11 +155,27 @@ impl ControlPlane {
             async move { api.maintain(shutdown).await }
         };
         let tasks = vec![tokio::spawn(serving), tokio::spawn(maintaining)];
+        let deciding = CancellationToken::new();
+        let master = |name: &str| api.client(UserInfo::new(name, [MASTERS]));
+        let driver = Driver::start(
+            master(driver::USER),
+            coracle_controllers::registered::all(Settings::default()),
+            Arc::new(System),
+            deciding.clone(),
+        );
+        let scheduler = SchedulerLoop::start(
+            master(scheduler_loop::USER),
+            Arc::new(System),
+            deciding.clone(),
+        );
         Ok(Self {
             address,
             credentials,
             api,
             nodes,
+            driver,
+            scheduler,
+            deciding,
             shutdown,
             tasks,
         })
@@ -179,6 +221,9 @@ impl ControlPlane {
 
     /// Stops: requests under way are finished, the store is closed in order.
     pub async fn stop(self) {
+        self.deciding.cancel();
+        self.driver.stopped().await;
+        self.scheduler.stopped().await;
         self.shutdown.cancel();
         for task in self.tasks {
             if let Err(error) = task.await {
@@ -202,6 +247,17 @@ async fn open_store(config: &Config) -> Result<Arc<dyn Storage>, ServerError> {
     Ok(Arc::new(
         opened.map_err(|source| ServerError::Store { folder, source })?,
     ))
+}
+
+async fn open_images(config: &Config) -> Result<axum::Router, ServerError> {
+    let folder = config.images_dir();
+    let opening = folder.clone();
+    let opened = tokio::task::spawn_blocking(move || coracle_registry::Registry::open(&opening));
+    match opened.await {
+        Ok(Ok(registry)) => Ok(coracle_registry::router(registry)),
+        Ok(Err(source)) => Err(ServerError::Images { folder, source }),
+        Err(panic) => Err(ServerError::Panicked(panic)),
+    }
 }
 
 /// The names in the server's certificate.

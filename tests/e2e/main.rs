@@ -1,0 +1,11 @@
+//! Whole clusters, as users see them: real modules in real pods, over the command line and HTTP.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod bad_input;
+mod examples;
