@@ -8,7 +8,7 @@ use coracle_tests::{
 /// A pod of one container.
 fn pod(name: &str, image: &str, policy: &str) -> String {
     format!(
-        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  restartPolicy: {policy}\n  terminationGracePeriodSeconds: 1\n  containers:\n  - name: c\n    image: {image}\n    resources: {{limits: {{memory: 64Mi, cpu: 200m}}}}\n"
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  restartPolicy: {policy}\n  terminationGracePeriodSeconds: 1\n  containers:\n  - name: c\n    image: {image}\n    ports: [{{containerPort: 8080}}]\n    resources: {{limits: {{memory: 64Mi, cpu: 200m}}}}\n"
     )
 }
 
@@ -26,7 +26,7 @@ fn state(kubectl: &Kubectl, name: &str, wanted: &str) {
 fn what_cannot_run_says_why_and_harms_nobody() {
     let up = Up::start();
     let kubectl = up.kubectl();
-    up.push("good:1", "two-in-a-pod-keeper");
+    up.push("good:1", "hello-http");
     for guest in ["traps", "grows-memory", "spins", "floods-output"] {
         up.push(&format!("{guest}:1"), guest);
     }
