@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything a developer runs, in one place, so that what CI runs and what you run is the same thing.
 
+mod demo;
 mod guests;
 mod licences;
 mod step;
@@ -19,6 +20,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Builds everything, starts a cluster with the examples in it, and shows it.
+    Demo {
+        /// Ends after the requests; fails if any of them did.
+        #[arg(long)]
+        check: bool,
+    },
     /// Runs the whole test suite, as CI does.
     Test,
     /// Checks the repository's own rules.
@@ -39,6 +46,7 @@ fn main() -> std::process::ExitCode {
 
 fn run(task: Task) -> anyhow::Result<()> {
     match task {
+        Task::Demo { check } => demo::run(check),
         Task::Test => test::run(),
         Task::Tidy => tidy::check(),
         Task::Guests => guests::build(),
