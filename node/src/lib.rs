@@ -8,6 +8,7 @@ pub mod environment;
 pub mod events;
 pub mod images;
 pub mod link;
+pub mod link_keeper;
 pub mod logs;
 pub mod machine;
 pub mod probe;

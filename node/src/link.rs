@@ -1,10 +1,6 @@
 //! The node's half of its link to the API server: the node opens a connection, asks for it to be upgraded, and serves its own HTTP endpoint on it (logs,
 //! stats) over HTTP/2. Nothing listens on the node for that. Connecting, TLS and reconnecting are the caller's; so is what the router answers.
 
-mod keep;
-
-pub use keep::{Server, keep};
-
 use std::time::Duration;
 
 use axum::{Router, body::Body};

@@ -1,9 +1,6 @@
 //! Modules that cannot run or misbehave: each with a clear reason, the others unharmed.
 
-use coracle_tests::{
-    kubectl::Kubectl,
-    process::{Up, eventually},
-};
+use coracle_tests::{kubectl::Kubectl, process::Up, wait::eventually};
 
 /// A pod of one container.
 fn pod(name: &str, image: &str, policy: &str) -> String {

@@ -1,6 +1,9 @@
 //! The examples, deployed as their READMEs say.
 
-use coracle_tests::process::{Up, eventually, http};
+use coracle_tests::{
+    process::{Up, http},
+    wait::eventually,
+};
 
 fn example(name: &str) -> String {
     let path = format!(

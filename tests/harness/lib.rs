@@ -1,4 +1,4 @@
-//! What black-box tests share: a control plane in the process, the real kubectl.
+//! What black-box tests share: clusters in this process and in their own, the real kubectl, waiting.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,3 +10,4 @@
 pub mod cluster;
 pub mod kubectl;
 pub mod process;
+pub mod wait;

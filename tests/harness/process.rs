@@ -6,17 +6,15 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU8, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tempfile::TempDir;
 
-use crate::kubectl::Kubectl;
+use crate::{kubectl::Kubectl, wait::eventually};
 
 /// Node ports are opened on an address of each cluster's own, so that tests can run side by side.
 static NEXT: AtomicU8 = AtomicU8::new(2);
-/// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster in a process.
 #[derive(Debug)]
@@ -142,21 +140,6 @@ fn program() -> PathBuf {
         program.display()
     );
     program
-}
-
-/// Asks until there is an answer, for a minute at most.
-///
-/// # Panics
-/// When there is none by then.
-pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "not within a minute: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// One HTTP/1.1 request; the answer as it came, head and body. Nothing when nobody answers.

@@ -8,7 +8,7 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
-use super::{LinkError, open, serve};
+use crate::link::{LinkError, open, serve};
 
 /// The first pause before a link is opened again, and the longest. A restart of the API server is to be hardly noticed; a long outage is not to be made worse.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
