@@ -7,7 +7,7 @@ use coracle_apiserver::{
     auth::Authenticator,
     listen::{Listen, ListenLimits, serve},
 };
-use coracle_node::{Agent, Config, link};
+use coracle_node::{Agent, Config, link_keeper};
 use coracle_pki::{
     Ca, Identity, Names, TokenKey, client_config,
     kubeconfig::{Credential, Kubeconfig},
@@ -63,7 +63,7 @@ async fn a_remote_node_runs_pods_and_answers_over_its_link() {
     let serving = tokio::spawn(serving);
 
     let identity = ca.node(NODE, now).unwrap();
-    let server = link::Server {
+    let server = link_keeper::Server {
         host: "localhost".to_owned(),
         port,
         tls: Arc::new(client_config(ca.cert_pem(), Some(&identity), &[]).unwrap()),
@@ -77,7 +77,7 @@ async fn a_remote_node_runs_pods_and_answers_over_its_link() {
     config.drain_time = Duration::from_secs(1);
     let agent = Agent::start(config).await.unwrap();
     let unlink = CancellationToken::new();
-    let linking = link::keep(server, NODE.to_owned(), agent.router(), unlink.clone());
+    let linking = link_keeper::keep(server, NODE.to_owned(), agent.router(), unlink.clone());
     let linking = tokio::spawn(linking);
 
     cluster.push("echoes").await;
