@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use coracle_lifecycle::{Note, NoteKind};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{ContainerImage, Node, NodeAddress, NodeCondition},
@@ -18,7 +19,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::{machine, parts::Parts};
+use crate::{events::Subject, machine, parts::Parts};
 
 /// How often the node looks at itself, and after how long it writes even when nothing changed. The kubelet's values.
 const LOOK: Duration = Duration::from_secs(10);
@@ -66,6 +67,12 @@ pub(crate) async fn follow(parts: Arc<Parts>, stop: CancellationToken) {
     let api: Api<Node> = Api::all(parts.config.client.clone());
     let mut told: Option<(Value, Timestamp)> = None;
     let mut since: BTreeMap<String, (String, Timestamp)> = BTreeMap::new();
+    tell(
+        &parts,
+        NoteKind::Normal,
+        "Starting",
+        "Starting the node agent.",
+    );
     loop {
         let is_ready = !stop.is_cancelled();
         let now = Timestamp::now();
@@ -85,7 +92,10 @@ pub(crate) async fn follow(parts: Arc<Parts>, stop: CancellationToken) {
                 .patch_status(name, &PatchParams::default(), &patch)
                 .await;
             match written {
-                Ok(_) => told = Some((facts, now)),
+                Ok(_) => {
+                    tell_changes(&parts, told.as_ref().map(|(before, _)| before), &facts);
+                    told = Some((facts, now));
+                }
                 Err(kube::Error::Api(refusal)) if refusal.is_not_found() && is_ready => {
                     // Somebody deleted it while its node lives.
                     register(&parts, &stop).await;
@@ -105,6 +115,63 @@ pub(crate) async fn follow(parts: Arc<Parts>, stop: CancellationToken) {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {}
         }
+    }
+}
+
+fn tell(parts: &Parts, kind: NoteKind, reason: &'static str, message: &str) {
+    let name = parts.config.name.clone();
+    let note = Note {
+        kind,
+        reason,
+        message: message.to_owned(),
+        container: None,
+    };
+    let node = Subject {
+        kind: "Node",
+        namespace: String::new(),
+        // As the kubelet: what is about a node must not wait until its uid is known.
+        uid: name.clone(),
+        name,
+        container: None,
+    };
+    parts.recorder.tell(node, &note);
+}
+
+/// Tells which conditions are others than before, in the kubelet's words.
+fn tell_changes(parts: &Parts, before: Option<&Value>, now: &Value) {
+    let of = |facts: Option<&Value>, condition: &str| {
+        let all = facts.and_then(|facts| facts["conditions"].as_array());
+        let one = all
+            .into_iter()
+            .flatten()
+            .find(|one| one["type"] == condition);
+        one.map(|one| one["status"] == "True")
+    };
+    for (condition, holds, fails) in [
+        ("Ready", "NodeReady", "NodeNotReady"),
+        (
+            "MemoryPressure",
+            "NodeHasInsufficientMemory",
+            "NodeHasSufficientMemory",
+        ),
+        (
+            "DiskPressure",
+            "NodeHasDiskPressure",
+            "NodeHasNoDiskPressure",
+        ),
+        (
+            "PIDPressure",
+            "NodeHasInsufficientPID",
+            "NodeHasSufficientPID",
+        ),
+    ] {
+        let is = of(Some(now), condition);
+        if is == of(before, condition) {
+            continue;
+        }
+        let reason = if is == Some(true) { holds } else { fails };
+        let message = format!("Node {} status is now: {reason}", parts.config.name);
+        tell(parts, NoteKind::Normal, reason, &message);
     }
 }
 

@@ -155,11 +155,11 @@ impl Worker {
                     Err(error) => tracing::error!(pod = self.sandbox.name, %error, "a task of a pod's worker failed"),
                 },
                 Ok(()) = self.object.changed() => {
-                    match &*self.object.borrow_and_update() {
-                        Object::Is(pod) => self.pod = Arc::clone(pod),
-                        Object::Gone => return Event::Removed,
-                    }
-                    return Event::Updated;
+                    let object = self.object.borrow_and_update().clone();
+                    return match object {
+                        Object::Is(pod) => self.updated(pod),
+                        Object::Gone => Event::Removed,
+                    };
                 }
                 Ok(()) = deadline.changed() => {
                     if let Some(deadline) = *deadline.borrow_and_update() {
@@ -175,6 +175,17 @@ impl Worker {
                 () = wake => return Event::Wake,
             }
         }
+    }
+
+    /// The pod's object is another one. Volumes may tell containers of its labels and annotations.
+    fn updated(&mut self, pod: Arc<Pod>) -> Event {
+        let (old, new) = (&self.pod.metadata, &pod.metadata);
+        let shows = old.labels != new.labels || old.annotations != new.annotations;
+        self.pod = pod;
+        if shows {
+            self.refresh_volumes();
+        }
+        Event::Updated
     }
 
     fn answer(&mut self, event: Event) {

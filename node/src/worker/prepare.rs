@@ -142,6 +142,8 @@ pub(super) async fn release(parts: &Parts, sandbox: &Sandbox) {
         Ok(Err(error)) => {
             tracing::warn!(pod = sandbox.name, %error, "a pod's volumes cannot be removed");
         }
+        // The whole process ends: swept as well.
+        Err(error) if error.is_cancelled() => {}
         Err(error) => {
             tracing::error!(pod = sandbox.name, %error, "removing a pod's volumes failed");
         }

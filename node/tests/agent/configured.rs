@@ -9,6 +9,18 @@ use crate::{
     objects::{api, condition, is_running, phase, pod, state, waits_for, with},
 };
 
+/// Waits until a file is as wanted.
+async fn follows(file: &std::path::Path, wanted: &str) {
+    let seen = async {
+        while std::fs::read_to_string(file).unwrap() != wanted {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(crate::cluster::DEADLINE, seen)
+        .await
+        .expect("the file follows");
+}
+
 fn config_map(name: &str, data: Value) -> Value {
     json!({ "metadata": { "name": name, "namespace": "default" }, "data": data })
 }
@@ -64,7 +76,7 @@ async fn volumes_are_made_of_objects_and_follow_them() {
         { "name": "data", "emptyDir": {} },
         { "name": "given", "projected": { "sources": [
             { "secret": { "name": "words", "items": [{ "key": "greeting", "path": "given" }] } },
-            { "downwardAPI": { "items": [{ "path": "name", "fieldRef": { "fieldPath": "metadata.name" } }] } }
+            { "downwardAPI": { "items": [{ "path": "mood", "fieldRef": { "fieldPath": "metadata.labels['mood']" } }] } }
         ] } }
     ]);
     let mounts = json!([{ "name": "data", "mountPath": "/data" }, { "name": "given", "mountPath": "/readonly" }]);
@@ -106,14 +118,13 @@ async fn volumes_are_made_of_objects_and_follow_them() {
         .patch("words", &PatchParams::default(), &changed)
         .await
         .unwrap();
-    let seen = async {
-        while std::fs::read_to_string(&given).unwrap() != "changed" {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(crate::cluster::DEADLINE, seen)
+    follows(&given, "changed").await;
+    let labels = Patch::Merge(json!({ "metadata": { "labels": { "mood": "good" } } }));
+    api::<Pod>(&cluster)
+        .patch("stays", &PatchParams::default(), &labels)
         .await
-        .expect("the file follows the secret");
+        .unwrap();
+    follows(&given.with_file_name("mood"), "good").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -84,6 +84,7 @@ async fn a_node_says_what_it_is_and_that_it_lives() {
     assert_eq!(node["status"]["allocatable"], node["status"]["capacity"]);
     assert_eq!(node["status"]["addresses"][0]["type"], "InternalIP");
     assert_eq!(node["status"]["nodeInfo"]["operatingSystem"], "linux");
+    cluster.told(NODE, "NodeReady").await;
     let leases: Api<Lease> = Api::namespaced(cluster.admin.clone(), "kube-node-lease");
     let lease = await_condition(leases, NODE, |lease: Option<&Lease>| lease.is_some());
     let lease = tokio::time::timeout(DEADLINE, lease).await.unwrap();
