@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     fs::File,
     io,
-    io::{Read, Seek, SeekFrom},
+    io::{Read, Seek, SeekFrom, Take},
     mem,
     path::{Path, PathBuf},
     sync::Arc,
@@ -24,6 +24,8 @@ use super::{
 
 /// Bytes read at once.
 const CHUNK: usize = 64 << 10;
+/// How often a rotation may come in between while the files are opened.
+const REOPENS: usize = 5;
 /// The longest line that can be: text, time and stream. What is longer is damage and is skipped.
 const LINE_LIMIT: usize = line::LONGEST + 256;
 
@@ -49,8 +51,8 @@ pub struct Options {
 pub struct Reader {
     path: PathBuf,
     options: Options,
-    /// Files to be read, the oldest first.
-    files: VecDeque<File>,
+    /// Files to be read, the oldest first, each as far as it went when it was opened unless it is followed.
+    files: VecDeque<Take<File>>,
     /// How the present file grows, if it does.
     live: Option<watch::Receiver<Progress>>,
     /// The rotation that the last of the files is of.
@@ -70,14 +72,17 @@ impl Reader {
     /// What the file system says.
     pub fn open(path: &Path, live: Option<&Arc<LogFile>>, options: Options) -> io::Result<Self> {
         let live = live.map(|file| file.progress());
-        let rotations = live.as_ref().map_or(0, |live| live.borrow().rotations);
-        let mut files = VecDeque::new();
-        for path in [rotated(path), path.to_owned()] {
-            match File::open(path) {
-                Ok(file) => files.push_back(file),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+        let rotations = || live.as_ref().map_or(0, |live| live.borrow().rotations);
+        let mut seen = rotations();
+        let mut files = open_both(path, options.follow)?;
+        for _ in 0..REOPENS {
+            // A rotation between the two would leave out the file that it moved.
+            let now = rotations();
+            if now == seen {
+                break;
             }
+            seen = now;
+            files = open_both(path, options.follow)?;
         }
         if let Some(lines) = options.tail_lines {
             tail(&mut files, lines)?;
@@ -87,8 +92,8 @@ impl Reader {
             left: options.limit_bytes,
             options,
             files,
+            rotations: seen,
             live,
-            rotations,
             begun: Vec::new(),
             goes_on: false,
             is_done: false,
@@ -132,8 +137,8 @@ impl Reader {
                     return Err((error, self));
                 }
             }
-            // The end, for now.
-            let Some(seen) = seen else {
+            // The end, for now. Who does not follow is told no more: a flood would never end.
+            let Some(seen) = seen.filter(|_| self.options.follow) else {
                 return Ok((None, self));
             };
             if seen.rotations != self.rotations {
@@ -146,7 +151,7 @@ impl Reader {
             if seen.is_closed {
                 return Ok((None, self));
             }
-            let Some(live) = self.live.as_mut().filter(|_| self.options.follow) else {
+            let Some(live) = self.live.as_mut() else {
                 return Ok((None, self));
             };
             if live.changed().await.is_err() {
@@ -163,7 +168,7 @@ impl Reader {
         match File::open(&self.path) {
             Ok(file) => {
                 self.files.clear();
-                self.files.push_back(file);
+                self.files.push_back(file.take(u64::MAX));
                 Ok(())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -175,10 +180,10 @@ impl Reader {
     fn read(&mut self) -> io::Result<Bytes> {
         let mut out = Vec::new();
         let mut chunk = vec![0; CHUNK];
-        if self.files.is_empty() && self.live.is_some() {
+        if self.files.is_empty() && self.live.is_some() && self.options.follow {
             // It had not begun when we looked first.
             match File::open(&self.path) {
-                Ok(file) => self.files.push_back(file),
+                Ok(file) => self.files.push_back(file.take(u64::MAX)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -256,8 +261,28 @@ impl Reader {
     }
 }
 
+/// The file before and the present one.
+fn open_both(path: &Path, follow: bool) -> io::Result<VecDeque<Take<File>>> {
+    let mut files = VecDeque::new();
+    for path in [rotated(path), path.to_owned()] {
+        match File::open(path) {
+            Ok(file) => {
+                let end = if follow {
+                    u64::MAX
+                } else {
+                    file.metadata()?.len()
+                };
+                files.push_back(file.take(end));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(files)
+}
+
 /// Leaves only the last `lines` of the files.
-fn tail(files: &mut VecDeque<File>, lines: u64) -> io::Result<()> {
+fn tail(files: &mut VecDeque<Take<File>>, lines: u64) -> io::Result<()> {
     let mut left = lines;
     for index in (0..files.len()).rev() {
         let Some(file) = files.get_mut(index) else {
@@ -265,7 +290,8 @@ fn tail(files: &mut VecDeque<File>, lines: u64) -> io::Result<()> {
         };
         match last_lines(file, left)? {
             Found::Here(start) => {
-                file.seek(SeekFrom::Start(start))?;
+                file.get_mut().seek(SeekFrom::Start(start))?;
+                file.set_limit(file.limit().saturating_sub(start));
                 files.drain(..index);
                 return Ok(());
             }
@@ -273,7 +299,7 @@ fn tail(files: &mut VecDeque<File>, lines: u64) -> io::Result<()> {
         }
     }
     for file in files {
-        file.seek(SeekFrom::Start(0))?;
+        file.get_mut().seek(SeekFrom::Start(0))?;
     }
     Ok(())
 }
@@ -286,8 +312,10 @@ enum Found {
 }
 
 /// Looks for the beginning of the last `lines` of a file, from its end.
-fn last_lines(file: &mut File, lines: u64) -> io::Result<Found> {
-    let end = file.seek(SeekFrom::End(0))?;
+fn last_lines(file: &mut Take<File>, lines: u64) -> io::Result<Found> {
+    let limit = file.limit();
+    let file = file.get_mut();
+    let end = file.seek(SeekFrom::End(0))?.min(limit);
     if lines == 0 {
         return Ok(Found::Here(end));
     }

@@ -42,7 +42,10 @@ async fn write(sink: &Arc<dyn LogSink>, text: &str) {
 }
 
 async fn all(logs: &Logs, id: &LogId, options: Options) -> String {
-    let reader = Reader::open(&logs.path(id), logs.of(id).as_ref(), options).unwrap();
+    rest(Reader::open(&logs.path(id), logs.of(id).as_ref(), options).unwrap()).await
+}
+
+async fn rest(reader: Reader) -> String {
     let read = async {
         let mut stream = pin!(reader.into_stream());
         let mut all = Vec::new();
@@ -219,6 +222,37 @@ async fn a_flood_stays_within_its_bound_on_disk() {
         .await
         .starts_with("xxx")
     );
+}
+
+#[tokio::test]
+async fn who_does_not_follow_sees_no_line_that_came_after_asking() {
+    let (_folder, logs) = logs(1 << 20);
+    let log = logs.begin(&id(0));
+    let out = log.sink(Stream::Stdout);
+    let mut progress = log.progress();
+    let mut written = async |text: &str| {
+        let before = progress.borrow_and_update().size;
+        write(&out, text).await;
+        tokio::time::timeout(
+            Duration::from_secs(10),
+            progress.wait_for(|progress| progress.size > before),
+        )
+        .await
+        .unwrap()
+        .unwrap();
+    };
+    written("one\ntwo\n").await;
+    let of = |tail_lines| {
+        let options = Options {
+            tail_lines,
+            ..Options::default()
+        };
+        Reader::open(&logs.path(&id(0)), logs.of(&id(0)).as_ref(), options).unwrap()
+    };
+    let (last, whole) = (of(Some(1)), of(None));
+    written("three\n").await;
+    assert_eq!(rest(last).await, "two\n");
+    assert_eq!(rest(whole).await, "one\ntwo\n");
 }
 
 #[tokio::test]

@@ -18,18 +18,32 @@ use super::Host;
 
 /// The listeners of a container, so that they can be drained when it is to stop.
 #[derive(Clone, Default)]
-pub(crate) struct Listeners(Arc<Mutex<Vec<Weak<TcpListener>>>>);
+pub(crate) struct Listeners(Arc<Mutex<Known>>);
+
+#[derive(Default)]
+struct Known {
+    listeners: Vec<Weak<TcpListener>>,
+    is_draining: bool,
+}
 
 impl Listeners {
     pub(crate) fn add(&self, listener: &Arc<TcpListener>) {
-        let mut listeners = self.0.lock();
-        listeners.retain(|listener| listener.strong_count() > 0);
-        listeners.push(Arc::downgrade(listener));
+        let mut known = self.0.lock();
+        if known.is_draining {
+            // Told to stop before it listened: without this it would wait for a caller until it is killed.
+            listener.drain();
+        }
+        known
+            .listeners
+            .retain(|listener| listener.strong_count() > 0);
+        known.listeners.push(Arc::downgrade(listener));
     }
 
-    /// No listener takes further connections; accepting fails once those waiting are accepted.
+    /// No listener, nor any to come, takes further connections; accepting fails once those waiting are accepted.
     pub(crate) fn drain(&self) {
-        for listener in self.0.lock().iter().filter_map(Weak::upgrade) {
+        let mut known = self.0.lock();
+        known.is_draining = true;
+        for listener in known.listeners.iter().filter_map(Weak::upgrade) {
             listener.drain();
         }
     }

@@ -55,6 +55,17 @@ async fn a_server_that_is_told_to_stop_finishes_and_ends_by_itself() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_told_to_stop_before_it_listens_ends_by_itself() {
+    let server = start("echoes", |_| {}).await;
+    assert_eq!(
+        server.container.stop(Duration::from_secs(30)).await,
+        Exit::Completed(0),
+        "{}",
+        server.err.text()
+    );
+}
+
+#[tokio::test]
 async fn nothing_outside_is_reached() {
     let running = start("reaches-out", |_| {}).await;
     assert_eq!(
