@@ -6,6 +6,7 @@ mod failure;
 mod get;
 mod kubeconfig;
 mod node;
+mod node_settings;
 mod private_file;
 mod push;
 mod server;
@@ -47,6 +48,11 @@ enum Command {
     ///
     /// Nodes are added with `coracle node`. A kubeconfig for the administrator is written into the data folder; point KUBECONFIG at it.
     Server(server::ServerArguments),
+    /// Runs a node for a control plane elsewhere.
+    ///
+    /// On the control plane's machine: `coracle kubeconfig --node edge-1 -o edge-1.kubeconfig`. On the node's, with that file:
+    /// `coracle node --kubeconfig edge-1.kubeconfig --pod-cidr 10.244.1.0/24`.
+    Node(node::NodeArguments),
     /// Makes a kubeconfig from a control plane's data folder: for the administrator, a user with a token, or a node.
     Kubeconfig(kubeconfig::KubeconfigArguments),
     /// Makes an image of a wasm module and puts it into the cluster's registry.
@@ -77,6 +83,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Up(arguments) => block_on(up::run(arguments)),
         Command::Push(arguments) => block_on(push::run(arguments)),
         Command::Server(arguments) => block_on(server::run(arguments)),
+        Command::Node(arguments) => block_on(node::run(arguments)),
         Command::Kubeconfig(arguments) => kubeconfig::run(arguments),
         Command::Apply(arguments) => block_on(apply::run(arguments)),
         Command::Get(arguments) => block_on(get::run(arguments)),

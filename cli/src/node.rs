@@ -1,102 +1,154 @@
-//! What a node is told, by `coracle up` and by `coracle node`.
+//! `coracle node`: a node of a control plane elsewhere. It opens every connection itself, so that it may stand behind a router that lets nothing in.
 
-use anyhow::Context;
+use std::{
+    net::{IpAddr, UdpSocket},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
 use clap::Args;
-use coracle_api::quantity::Quantity;
-use coracle_node::Config;
+use coracle_node::{
+    Agent, Config,
+    addresses::PodRange,
+    link_keeper::{self, Server},
+};
+use coracle_pki::{Identity, Subject};
+use kube::client::ConfigExt;
+use tokio_util::sync::CancellationToken;
 
-/// How a node is set up.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct NodeSettings {
-    /// The node's name. Left out: this machine's.
-    #[arg(long = "node-name", env = "CORACLE_NODE_NAME")]
-    name: Option<String>,
-    /// What pods may use together, as `2` or `1500m`. Left out: every core.
-    #[arg(long, value_parser = quantity)]
-    cpu: Option<Quantity>,
-    /// What pods may use together, as `4Gi`. Left out: all the machine has.
-    #[arg(long, value_parser = quantity)]
-    memory: Option<Quantity>,
-    /// Pods at a time.
-    #[arg(long, default_value_t = 110)]
-    pods: u32,
+use crate::{client::ClientArguments, node_settings::NodeSettings, signal};
+
+/// What users of nodes are called.
+const USER: &str = "system:node:";
+
+/// How the node is set up.
+#[derive(Args)]
+pub(crate) struct NodeArguments {
+    /// The node's kubeconfig: `coracle kubeconfig --node NAME` makes it where the control plane is. The node's name is the one in its certificate.
+    #[arg(long, env = "CORACLE_NODE_KUBECONFIG")]
+    kubeconfig: PathBuf,
+    /// Where the node keeps images, logs and volumes. Made if it is not there.
+    #[arg(long, env = "CORACLE_DATA_DIR", default_value = "coracle-node")]
+    data_dir: PathBuf,
+    /// Where the node's pods get their addresses from. Each node of a cluster needs a range of its own.
+    #[arg(long, value_name = "CIDR")]
+    pod_cidr: PodRange,
+    /// The node's own address, for its status; may be given again. Left out: the one this machine reaches the control plane from.
+    #[arg(long = "address")]
+    addresses: Vec<IpAddr>,
+    /// An address where Services of type NodePort are reached from outside; may be given again. Left out: they are not opened here.
+    #[arg(long = "node-ports")]
+    node_ports: Vec<IpAddr>,
+    #[command(flatten)]
+    settings: NodeSettings,
 }
 
-impl NodeSettings {
-    /// The node's name, in the form that names of nodes have.
-    ///
-    /// # Errors
-    /// When the machine has no name that could be one.
-    pub(crate) fn name(&self) -> anyhow::Result<String> {
-        let name = match &self.name {
-            Some(name) => name.clone(),
-            None => std::fs::read_to_string("/proc/sys/kernel/hostname")
-                .context("read this machine's name: give the node one with --node-name")?
-                .trim()
-                .to_lowercase(),
-        };
-        let is_name = !name.is_empty()
-            && name.len() <= 253
-            && name.split('.').all(|label| {
-                !label.is_empty()
-                    && !label.starts_with('-')
-                    && !label.ends_with('-')
-                    && label.bytes().all(|byte| {
-                        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'
-                    })
-            });
-        anyhow::ensure!(
-            is_name,
-            "{name:?} is no name for a node: give it one of lower case letters, digits, - and . with --node-name"
-        );
-        Ok(name)
-    }
-
-    /// Puts the settings into an agent's configuration.
-    pub(crate) fn apply(&self, config: &mut Config) {
-        if let Some(cpu) = &self.cpu {
-            config.capacity.cpu_millis = cpu.millis();
-        }
-        if let Some(memory) = &self.memory {
-            config.capacity.memory_bytes = memory.value();
-        }
-        config.capacity.pods = self.pods;
-    }
-}
-
-fn quantity(text: &str) -> Result<Quantity, String> {
-    let quantity = Quantity::parse(text).map_err(|error| error.to_string())?;
-    if quantity.is_positive() {
-        Ok(quantity)
+/// Runs until asked to end, then drains.
+pub(crate) async fn run(arguments: NodeArguments) -> anyhow::Result<()> {
+    let path = &arguments.kubeconfig;
+    let access = ClientArguments {
+        kubeconfig: Some(path.clone()),
+        context: None,
+    };
+    let access = access.config().await?;
+    let name = name(&access, path)?;
+    let server = server(&access)?;
+    let client = kube::Client::try_from(access).context("prepare the connection")?;
+    let mut config = Config::new(name.clone(), client, arguments.data_dir);
+    arguments.settings.apply(&mut config);
+    config.pod_range = arguments.pod_cidr;
+    config.node_port_addresses = arguments.node_ports;
+    config.addresses = if arguments.addresses.is_empty() {
+        vec![own_address(&server)?]
     } else {
-        Err("must be more than nothing".to_owned())
+        arguments.addresses
+    };
+    let host = server.host.clone();
+    let agent = Agent::start(config).await.context("start the node")?;
+    let unlink = CancellationToken::new();
+    let linking = link_keeper::keep(server, name.clone(), agent.router(), unlink.clone());
+    let linking = tokio::spawn(linking);
+    println!("Node {name} joins the cluster at {host}");
+    signal::asked_to_end().await.context("wait for a signal")?;
+    println!("Stopping: pods are asked to end");
+    tokio::select! {
+        () = agent.stop() => {}
+        again = signal::asked_to_end() => again.context("wait for a signal")?,
+    }
+    unlink.cancel();
+    linking.await.context("close the link")
+}
+
+/// The node's name: what the certificate says, as the API server goes by nothing else.
+fn name(access: &kube::Config, path: &Path) -> anyhow::Result<String> {
+    let how = || {
+        format!(
+            "{} is not a node's kubeconfig: make one with `coracle kubeconfig --node NAME`",
+            path.display()
+        )
+    };
+    let pem = match (
+        &access.auth_info.client_certificate_data,
+        &access.auth_info.client_certificate,
+    ) {
+        (Some(data), _) => {
+            use base64::Engine;
+            base64::engine::general_purpose::STANDARD
+                .decode(data.trim())
+                .with_context(how)?
+        }
+        (None, Some(file)) => std::fs::read(file).with_context(|| format!("read {file}"))?,
+        (None, None) => bail!("{}: it has no client certificate", how()),
+    };
+    let identity = Identity {
+        cert_pem: String::from_utf8(pem).with_context(how)?,
+        key_pem: String::new(),
+    };
+    let certificate = identity.certificate().with_context(how)?;
+    let subject = Subject::of_certificate(&certificate).with_context(how)?;
+    match subject.user.strip_prefix(USER) {
+        Some(name) => Ok(name.to_owned()),
+        None => bail!("{}: its certificate is {}'s", how(), subject.user),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn server(access: &kube::Config) -> anyhow::Result<Server> {
+    let url = &access.cluster_url;
+    let host = url.host().context("the kubeconfig's server has no host")?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    anyhow::ensure!(
+        url.scheme_str() == Some("https"),
+        "the kubeconfig's server must be an https URL, not {url}"
+    );
+    Ok(Server {
+        host: host.to_owned(),
+        port: url.port_u16().unwrap_or(443),
+        tls: Arc::new(
+            access
+                .rustls_client_config()
+                .context("use the certificates in the kubeconfig")?,
+        ),
+    })
+}
 
-    #[test]
-    fn names_are_those_of_nodes() {
-        let of = |name: &str| {
-            NodeSettings {
-                name: Some(name.to_owned()),
-                cpu: None,
-                memory: None,
-                pods: 1,
-            }
-            .name()
-        };
-        assert_eq!(of("edge-1.lab").unwrap(), "edge-1.lab");
-        for wrong in ["", "Edge", "a_b", "-a", "a..b"] {
-            assert!(of(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn amounts_are_positive() {
-        assert_eq!(quantity("1500m").unwrap().millis(), 1500);
-        assert!(quantity("0").is_err() && quantity("lots").is_err());
-    }
+/// The address that packets to the server leave from. Sends none.
+fn own_address(server: &Server) -> anyhow::Result<IpAddr> {
+    use std::net::ToSocketAddrs;
+    let found = (server.host.as_str(), server.port)
+        .to_socket_addrs()
+        .with_context(|| format!("look up {}", server.host))?
+        .next()
+        .with_context(|| format!("{} has no address", server.host))?;
+    let any: IpAddr = if found.is_ipv4() {
+        std::net::Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        std::net::Ipv6Addr::UNSPECIFIED.into()
+    };
+    let socket = UdpSocket::bind((any, 0))
+        .and_then(|socket| socket.connect(found).map(|()| socket))
+        .and_then(|socket| socket.local_addr());
+    Ok(socket
+        .context("find this machine's address: say it with --address")?
+        .ip())
 }

@@ -9,7 +9,7 @@ use coracle_control_plane::ControlPlane;
 use coracle_node::{Agent, Config};
 
 use crate::{
-    node::NodeSettings,
+    node_settings::NodeSettings,
     server::{ServerArguments, announce},
     signal,
 };
@@ -19,6 +19,9 @@ use crate::{
 pub(crate) struct UpArguments {
     #[command(flatten)]
     server: ServerArguments,
+    /// The node's name. Left out: this machine's.
+    #[arg(long = "node-name", env = "CORACLE_NODE_NAME")]
+    node_name: Option<String>,
     #[command(flatten)]
     node: NodeSettings,
     /// An address where Services of type NodePort are reached from outside; may be given again.
@@ -29,7 +32,7 @@ pub(crate) struct UpArguments {
 /// Runs until asked to end, then drains.
 pub(crate) async fn run(arguments: UpArguments) -> anyhow::Result<()> {
     let server = ControlPlane::start(&arguments.server.config()).await?;
-    let name = arguments.node.name()?;
+    let name = node_name(arguments.node_name)?;
     // The node is a user of its own here as well: it may do what any node may, and no more.
     let user = UserInfo::new(format!("system:node:{name}"), ["system:nodes"]);
     let mut config = Config::new(
@@ -57,4 +60,35 @@ pub(crate) async fn run(arguments: UpArguments) -> anyhow::Result<()> {
     }
     server.stop().await;
     Ok(())
+}
+
+/// The node's name, in the form that names of nodes have.
+fn node_name(given: Option<String>) -> anyhow::Result<String> {
+    let name = match given {
+        Some(name) => name,
+        None => std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .context("read this machine's name: give the node one with --node-name")?
+            .trim()
+            .to_lowercase(),
+    };
+    let is_name = coracle_api::names::dns1123_subdomain(&name).is_empty();
+    anyhow::ensure!(
+        is_name,
+        "{name:?} is no name for a node: give it one of lower case letters, digits, - and . with --node-name"
+    );
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_nodes() {
+        let of = |name: &str| node_name(Some(name.to_owned()));
+        assert_eq!(of("edge-1.lab").unwrap(), "edge-1.lab");
+        for wrong in ["", "Edge", "a_b", "-a", "a..b"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -235,7 +235,7 @@ fn prepare(config: Config) -> Result<(Arc<Parts>, Recording), AgentError> {
         switch,
         images,
         references: References::new(config.client.clone()),
-        services: Arc::new(Services::default()),
+        services: Arc::new(Services::new(config.name.clone())),
         logs: Arc::new(logs),
         directories,
         addresses: Mutex::new(Addresses::new(config.pod_range)),

@@ -31,24 +31,27 @@ type Key = (String, String);
 /// The Services and slices as last seen.
 #[derive(Debug)]
 pub struct Services {
+    /// The node these are for.
+    node: String,
     services: RwLock<BTreeMap<Key, Arc<v1::Service>>>,
     slices: RwLock<BTreeMap<Key, Arc<discovery::EndpointSlice>>>,
     changes: watch::Sender<u64>,
     synced: watch::Sender<(bool, bool)>,
 }
 
-impl Default for Services {
-    fn default() -> Self {
+impl Services {
+    /// Those for a node; none were seen yet.
+    #[must_use]
+    pub fn new(node: String) -> Self {
         Self {
+            node,
             services: RwLock::default(),
             slices: RwLock::default(),
             changes: watch::Sender::new(0),
             synced: watch::Sender::new((false, false)),
         }
     }
-}
 
-impl Services {
     /// Waits until all Services and slices there are were seen.
     pub async fn synced(&self) {
         let mut synced = self.synced.subscribe();
@@ -145,7 +148,7 @@ impl Services {
             .slices
             .read()
             .values()
-            .filter_map(|one| slice(one))
+            .filter_map(|one| slice(one, &self.node))
             .collect();
         vip::build(&services, &slices)
     }
@@ -261,7 +264,8 @@ fn service(object: &v1::Service) -> Option<Service> {
     })
 }
 
-fn slice(object: &discovery::EndpointSlice) -> Option<EndpointSlice> {
+/// Only the endpoints on this node: there is no way to another's pods yet, and nodes may give their pods the same addresses.
+fn slice(object: &discovery::EndpointSlice, node: &str) -> Option<EndpointSlice> {
     let service = object.metadata.labels.as_ref()?.get(SERVICE_NAME)?.clone();
     let port = |port: &discovery::EndpointPort| {
         Some(SlicePort {
@@ -296,7 +300,13 @@ fn slice(object: &discovery::EndpointSlice) -> Option<EndpointSlice> {
         namespace: object.namespace().unwrap_or_default(),
         service,
         ports: object.ports.iter().flatten().filter_map(port).collect(),
-        endpoints: object.endpoints.iter().flatten().map(endpoint).collect(),
+        endpoints: object
+            .endpoints
+            .iter()
+            .flatten()
+            .filter(|one| one.node_name.as_deref().is_none_or(|on| on == node))
+            .map(endpoint)
+            .collect(),
     })
 }
 
@@ -331,18 +341,19 @@ mod tests {
             "metadata": { "name": "web-1", "namespace": "shop", "labels": { SERVICE_NAME: "web" } },
             "addressType": "IPv4",
             "ports": [{ "name": "http", "port": 8080, "protocol": "TCP" }],
-            "endpoints": [{ "addresses": ["10.1.0.2"] }, { "addresses": ["10.1.0.3"], "conditions": { "ready": false, "serving": true, "terminating": true } }]
+            "endpoints": [{ "addresses": ["10.1.0.2"], "nodeName": "n" }, { "addresses": ["10.1.0.2"], "nodeName": "other" }, { "addresses": ["10.1.0.3"], "conditions": { "ready": false, "serving": true, "terminating": true } }]
         }))
         .unwrap();
-        let of = slice(&object).unwrap();
+        let of = slice(&object, "n").unwrap();
         assert_eq!((of.service.as_str(), of.ports[0].port), ("web", 8080));
+        assert_eq!(of.endpoints.len(), 2, "pods of other nodes are not reached");
         assert!(of.endpoints[0].ready && of.endpoints[0].serving && !of.endpoints[0].terminating);
         assert!(!of.endpoints[1].ready && of.endpoints[1].serving && of.endpoints[1].terminating);
     }
 
     #[test]
     fn pods_learn_of_their_namespaces_services_and_of_the_api_server() {
-        let services = Services::default();
+        let services = Services::new("n".to_owned());
         let service = |namespace: &str, name: &str| {
             let object = json!({ "metadata": { "name": name, "namespace": namespace }, "spec": { "clusterIP": "10.96.0.1", "ports": [{ "port": 80 }] } });
             Change::Put(serde_json::from_value(object).unwrap())

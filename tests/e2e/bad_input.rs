@@ -1,6 +1,6 @@
 //! Modules that cannot run or misbehave: each with a clear reason, the others unharmed.
 
-use coracle_tests::{kubectl::Kubectl, process::Up, wait::eventually};
+use coracle_tests::{kubectl::Kubectl, up::Up, wait::eventually};
 
 /// A pod of one container.
 fn pod(name: &str, image: &str, policy: &str) -> String {
@@ -30,11 +30,11 @@ fn what_cannot_run_says_why_and_harms_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("text.wasm");
     std::fs::write(&text, "not wasm at all").unwrap();
-    let refused = up.try_push("text:1", &text).unwrap_err();
+    let refused = up.try_push("admin", "text:1", &text).unwrap_err();
     assert!(refused.contains("is no WebAssembly module"), "{refused}");
     let truncated = folder.path().join("truncated.wasm");
     std::fs::write(&truncated, b"\0asm\x01\0\0\0\x01\x7f").unwrap();
-    up.try_push("truncated:1", &truncated).unwrap();
+    up.try_push("admin", "truncated:1", &truncated).unwrap();
 
     let _ = kubectl.apply(&pod("good", "good:1", "Always"));
     for (name, image, policy) in [

@@ -1,9 +1,6 @@
 //! The examples, deployed as their READMEs say.
 
-use coracle_tests::{
-    process::{Up, http},
-    wait::eventually,
-};
+use coracle_tests::{request::http, up::Up, wait::eventually};
 
 fn example(name: &str) -> String {
     let path = format!(
@@ -64,7 +61,7 @@ fn services_run_find_each_other_and_answer_also_after_a_kill() {
     let _ = kubectl.run(&["rollout", "status", "deploy/hello-http", "--timeout=60s"]);
     answers(&up, 30080, "GET", "", "hello");
 
-    up.kill_and_start();
+    up.process().kill_and_start();
     let kubectl = up.kubectl();
     answers(&up, 30080, "GET", "", "hello");
     answers(&up, 30081, "GET", "", "Guestbook");
@@ -89,5 +86,5 @@ fn services_run_find_each_other_and_answer_also_after_a_kill() {
             .is_empty()
             .then_some(())
     });
-    assert!(up.interrupt(), "it drains and exits with 0");
+    assert!(up.process().interrupt(), "it drains and exits with 0");
 }

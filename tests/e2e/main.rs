@@ -7,5 +7,8 @@
     reason = "tests"
 )]
 
+mod access;
 mod bad_input;
 mod examples;
+mod kubectl;
+mod nodes;

@@ -8,6 +8,8 @@ use std::{
     sync::Once,
 };
 
+use crate::followed::Followed;
+
 /// A kubectl with a kubeconfig.
 pub struct Kubectl {
     program: PathBuf,
@@ -70,6 +72,28 @@ impl Kubectl {
             said.err
         );
         said.out
+    }
+
+    /// Starts a command that goes on.
+    #[must_use]
+    pub fn follow(&self, arguments: &[&str]) -> Followed {
+        Followed::start(self.command(arguments))
+    }
+
+    /// The same with another bearer token in its kubeconfig.
+    #[must_use]
+    pub fn with_token(self, token: &str) -> Self {
+        let text = std::fs::read_to_string(&self.kubeconfig).unwrap();
+        let lines = text.lines().map(|line| {
+            if line.trim_start().starts_with("token:") {
+                format!("    token: {token:?}")
+            } else {
+                line.to_owned()
+            }
+        });
+        let kubeconfig = self.home.path().join("kubeconfig");
+        std::fs::write(&kubeconfig, lines.collect::<Vec<_>>().join("\n")).unwrap();
+        Self { kubeconfig, ..self }
     }
 
     /// Runs a command with a manifest on standard input.

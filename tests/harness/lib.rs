@@ -8,6 +8,9 @@
 )]
 
 pub mod cluster;
+pub mod followed;
 pub mod kubectl;
 pub mod process;
+pub mod request;
+pub mod up;
 pub mod wait;

@@ -1,62 +1,52 @@
-//! `coracle up` as a process of its own, as a user runs it: with its data in a folder that goes with it, on loopback.
+//! A `coracle` command that runs on, as a process of its own: started, killed without warning, asked to end.
 
 use std::{
     io::{BufRead, BufReader},
-    net::Ipv4Addr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU8, Ordering},
-    time::Duration,
 };
 
-use tempfile::TempDir;
+use crate::wait::eventually;
 
-use crate::{kubectl::Kubectl, wait::eventually};
-
-/// Node ports are opened on an address of each cluster's own, so that tests can run side by side.
-static NEXT: AtomicU8 = AtomicU8::new(2);
-
-/// A cluster in a process.
+/// A running command. Killed when dropped.
 #[derive(Debug)]
-pub struct Up {
-    folder: TempDir,
+pub struct Process {
+    arguments: Vec<String>,
+    announces: &'static str,
     child: Option<Child>,
-    address: Ipv4Addr,
 }
 
-impl Up {
-    /// Starts one. The API answers when this returns.
+impl Process {
+    /// Starts `coracle` with arguments and waits for the line of its output that begins with `announces`.
+    ///
+    /// # Panics
+    /// When it ends before.
     #[must_use]
-    pub fn start() -> Self {
-        let address = Ipv4Addr::new(127, 0, 77, NEXT.fetch_add(1, Ordering::Relaxed));
-        let folder = tempfile::tempdir().unwrap();
-        let mut up = Self {
-            folder,
+    pub fn start(arguments: Vec<String>, announces: &'static str) -> Self {
+        let mut process = Self {
+            arguments,
+            announces,
             child: None,
-            address,
         };
-        up.run();
-        up
+        process.run();
+        process
     }
 
     fn run(&mut self) {
         let mut child = Command::new(program())
-            .args(["up", "--listen", "127.0.0.1:0", "--node-name", "edge"])
-            .args(["--node-ports", &self.address.to_string()])
-            .arg("--data-dir")
-            .arg(self.folder.path())
+            .args(&self.arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let told = lines.any(|line| line.unwrap().starts_with("export KUBECONFIG="));
+        let told = lines.any(|line| line.unwrap().starts_with(self.announces));
         self.child = Some(child);
-        assert!(told, "coracle up ended before it was ready");
+        assert!(told, "coracle ended before it was ready");
         // Nobody reads further; a full pipe must not stop it.
         std::thread::spawn(move || lines.for_each(drop));
     }
 
-    /// Ends it without warning (SIGKILL) and starts it again on the same data.
+    /// Ends it without warning (SIGKILL) and starts it again as it was.
     pub fn kill_and_start(&mut self) {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
@@ -76,51 +66,20 @@ impl Up {
                 .unwrap()
                 .success()
         );
-        eventually("coracle up ends", || child.try_wait().unwrap()).success()
+        eventually("it ends", || child.try_wait().unwrap()).success()
     }
 
-    /// The administrator's kubectl.
-    #[must_use]
-    pub fn kubectl(&self) -> Kubectl {
-        Kubectl::new("kubectl", &self.folder.path().join("admin.kubeconfig"))
-    }
-
-    /// Pushes a guest of `target/guests` as an image.
-    pub fn push(&self, image: &str, guest: &str) {
-        let folder = program().parent().unwrap().parent().unwrap().join("guests");
-        let said = self.try_push(image, &folder.join(format!("{guest}.wasm")));
-        assert!(
-            said.is_ok(),
-            "push {guest}: {said:?}; cargo xtask guests builds them"
-        );
-    }
-
-    /// Pushes a file as an image.
+    /// Its process number.
     ///
-    /// # Errors
-    /// What `coracle push` said.
-    pub fn try_push(&self, image: &str, file: &Path) -> Result<(), String> {
-        let output = Command::new(program())
-            .args(["push", "--kubeconfig"])
-            .arg(self.folder.path().join("admin.kubeconfig"))
-            .arg(image)
-            .arg(file)
-            .output()
-            .unwrap();
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
-
-    /// Where a node port is reached.
+    /// # Panics
+    /// When it does not run.
     #[must_use]
-    pub fn node_port(&self, port: u16) -> String {
-        format!("{}:{port}", self.address)
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 }
 
-impl Drop for Up {
+impl Drop for Process {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             // It may have ended by itself.
@@ -131,7 +90,11 @@ impl Drop for Up {
 }
 
 /// The command, built beside the tests.
-fn program() -> PathBuf {
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn program() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let program = tests.parent().unwrap().parent().unwrap().join("coracle");
     assert!(
@@ -140,20 +103,4 @@ fn program() -> PathBuf {
         program.display()
     );
     program
-}
-
-/// One HTTP/1.1 request; the answer as it came, head and body. Nothing when nobody answers.
-#[must_use]
-pub fn http(address: &str, method: &str, path: &str, body: &str) -> Option<String> {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(address).ok()?;
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .ok()?;
-    let length = body.len();
-    let form = "application/x-www-form-urlencoded";
-    write!(stream, "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: {form}\r\ncontent-length: {length}\r\n\r\n{body}").ok()?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).ok()?;
-    (!answer.is_empty()).then(|| String::from_utf8_lossy(&answer).into_owned())
 }

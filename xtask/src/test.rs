@@ -26,6 +26,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
         "--release",
         "--workspace",
         "--bins",
+        // With the tests: development dependencies switch features on, and what was built without them would be built again.
+        "--tests",
         "--locked",
     ])))?;
     step::run(linted(cargo().args([

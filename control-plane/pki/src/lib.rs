@@ -20,5 +20,6 @@ pub use ca::{Ca, Names};
 pub use error::PkiError;
 pub use identity::Identity;
 pub use kubeconfig::{Credential, Kubeconfig};
+pub use subject::Subject;
 pub use tls::{client_config, server_config};
 pub use token::{Claims, TokenError, TokenKey, TokenRequest};
