@@ -8,7 +8,7 @@ use tower::ServiceExt as _;
 
 use coracle_apiserver::UserInfo;
 
-use crate::cluster::{CONFIG_MAPS, Cluster};
+use crate::cluster::{CONFIG_MAPS, Cluster, PODS, pod};
 
 #[tokio::test]
 async fn what_is_not_served_is_not_found() {
@@ -180,6 +180,24 @@ async fn a_node_writes_only_its_own_status() {
         .patch("/api/v1/nodes/n2/status", "merge", &status)
         .await
         .refused(403, "Forbidden");
+}
+
+#[tokio::test]
+async fn a_node_that_reports_on_a_deleted_pod_is_told_that_it_is_gone() {
+    let mut cluster = Cluster::new().await;
+    cluster.post(PODS, &pod("unbound")).await.expect(201);
+    cluster.user = UserInfo::new("system:node:n1", ["system:nodes"]);
+    let status = json!({"status": {"phase": "Succeeded"}});
+    let path = |name: &str| format!("{PODS}/{name}/status");
+    let gone = cluster
+        .patch(&path("gone"), "strategic-merge", &status)
+        .await;
+    gone.refused(404, "NotFound");
+    let unbound = cluster
+        .patch(&path("unbound"), "strategic-merge", &status)
+        .await;
+    let message = unbound.refused(403, "Forbidden");
+    assert!(message.contains("spec.nodeName set to itself"), "{message}");
 }
 
 #[tokio::test]

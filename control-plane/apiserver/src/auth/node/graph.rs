@@ -105,6 +105,13 @@ impl Graph {
         self.pods.get(&key).is_some_and(|pod| &*pod.node == node)
     }
 
+    /// Whether the pod is bound to another node than `node`.
+    #[must_use]
+    pub fn is_elsewhere(&self, namespace: &str, name: &str, node: &str) -> bool {
+        let key: PodKey = (namespace.into(), name.into());
+        self.pods.get(&key).is_some_and(|pod| &*pod.node != node)
+    }
+
     /// Whether a pod bound to `node` refers to the object.
     #[must_use]
     pub fn refers(&self, node: &str, kind: Referred, namespace: &str, name: &str) -> bool {

@@ -61,6 +61,8 @@ fn a_node_may_do_this() {
         "delete core/pods a mine",
         "update core/pods/status a mine",
         "patch core/pods/status a mine",
+        // Nobody's pod: the write finds out that it is not there, or is refused by what it is.
+        "patch core/pods/status b mine",
         "create core/pods/eviction a mine",
         "get core/secrets a mine-secret",
         "watch core/secrets a mine-secret metadata.name=mine-secret",
@@ -103,7 +105,7 @@ fn a_node_may_not_do_that() {
         "get core/pods a other",
         "delete core/pods a other",
         "update core/pods/status a other",
-        "update core/pods/status b mine",
+        "get core/pods/status b mine",
         "create core/pods/eviction a other",
         "create core/pods/exec a mine",
         "create core/pods/binding a mine",
