@@ -7,6 +7,7 @@
 //! - [`config`]: settings from the pod's environment and files.
 //! - [`log`]: log lines the node keeps for `kubectl logs`.
 //! - [`health`]: answers for liveness and readiness probes.
+//! - [`shutdown`]: learning that the pod is to stop.
 //! - [`run!`]: the entry point of a program with an async body.
 //!
 //! One source compiles for `wasm32-wasip1` and `wasm32-wasip2`: everything goes through WASI 0.2 interfaces, and a module built for
@@ -32,6 +33,7 @@ pub mod health;
 pub mod http;
 pub mod log;
 pub mod net;
+pub mod shutdown;
 
 /// What the macros need; not part of the interface.
 #[doc(hidden)]

@@ -55,6 +55,24 @@ async fn a_server_that_is_told_to_stop_finishes_and_ends_by_itself() {
 }
 
 #[tokio::test]
+async fn a_program_that_waits_for_its_shutdown_puts_things_away() {
+    let program = start("waits-for-shutdown", |_| {}).await;
+    eventually("it waits", || {
+        if program.out.text() == "waiting\n" {
+            Ok(())
+        } else {
+            Err(program.err.text())
+        }
+    })
+    .await;
+    assert_eq!(
+        program.container.stop(Duration::from_secs(30)).await,
+        Exit::Completed(0)
+    );
+    assert_eq!(program.out.text(), "waiting\nputting things away\n");
+}
+
+#[tokio::test]
 async fn a_server_that_is_told_to_stop_before_it_listens_ends_by_itself() {
     let server = start("echoes", |_| {}).await;
     assert_eq!(
