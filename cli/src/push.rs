@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
-use coracle_api::image::{Image, ImageReference};
+use coracle_api::image::{ComponentInfo, Image, ImageReference};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
@@ -26,6 +26,9 @@ pub(crate) struct PushArguments {
     image: String,
     /// The module: a component or a core module for wasm32-wasi.
     file: PathBuf,
+    /// Push even what this version of Coracle cannot run.
+    #[arg(long)]
+    unchecked: bool,
 }
 
 /// Pushes the image.
@@ -43,7 +46,9 @@ pub(crate) async fn run(arguments: PushArguments) -> anyhow::Result<()> {
     if !wasm.starts_with(b"\0asm") {
         bail!("{file} is no WebAssembly module: build it for wasm32-wasip1 or wasm32-wasip2");
     }
-    let image = Image::of_wasm(&wasm, None).with_context(|| format!("make an image of {file}"))?;
+    let info = inspect(&arguments, &wasm)?;
+    let image =
+        Image::of_wasm(&wasm, info.as_ref()).with_context(|| format!("make an image of {file}"))?;
     let client = arguments.client.client().await?;
     let digest = push(&client, &reference, &image, &wasm).await?;
     Ok(writeln!(
@@ -51,6 +56,29 @@ pub(crate) async fn run(arguments: PushArguments) -> anyhow::Result<()> {
         "pushed {} {digest}",
         arguments.image
     )?)
+}
+
+/// Says what is wrong with a module before it is pushed, and what it imports and exports.
+fn inspect(arguments: &PushArguments, wasm: &[u8]) -> anyhow::Result<Option<ComponentInfo>> {
+    let file = arguments.file.display();
+    match coracle_runtime::artifact::inspect(wasm) {
+        Ok(inspected) => {
+            for warning in inspected.warnings {
+                eprintln!("warning: {file}: {warning}");
+            }
+            Ok(Some(ComponentInfo {
+                imports: inspected.imports,
+                exports: inspected.exports,
+            }))
+        }
+        Err(error) if arguments.unchecked => {
+            eprintln!("warning: {file}: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(anyhow::Error::new(error).context(format!(
+            "{file} could not run on any node (--unchecked pushes it all the same)"
+        ))),
+    }
 }
 
 async fn push(

@@ -29,13 +29,20 @@ impl Up {
     /// Starts one. The API answers when this returns.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one with further arguments of `coracle up`.
+    #[must_use]
+    pub fn start_with(more: &[&str]) -> Self {
         let address = Ipv4Addr::new(127, 0, 77, NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = tempfile::tempdir().unwrap();
         let node_ports = address.to_string();
         let data_dir = text(&folder.path().join("data"));
         let listen = ["up", "--listen", "127.0.0.1:0", "--data-dir", &data_dir];
         let node = ["--node-name", "edge", "--node-ports", &node_ports];
-        let arguments = listen.into_iter().chain(node).map(str::to_owned).collect();
+        let all = listen.into_iter().chain(node).chain(more.iter().copied());
+        let arguments = all.map(str::to_owned).collect();
         Self {
             process: Process::start(arguments, "export KUBECONFIG="),
             folder,
@@ -52,10 +59,16 @@ impl Up {
         &mut self.process
     }
 
+    /// The administrator's kubeconfig.
+    #[must_use]
+    pub fn admin_kubeconfig(&self) -> PathBuf {
+        self.data().join("admin.kubeconfig")
+    }
+
     /// The administrator's kubectl.
     #[must_use]
     pub fn kubectl(&self) -> Kubectl {
-        Kubectl::new("kubectl", &self.data().join("admin.kubeconfig"))
+        Kubectl::new("kubectl", &self.admin_kubeconfig())
     }
 
     /// A kubectl for whom `coracle kubeconfig` with these arguments makes a kubeconfig, written to a file called `name`.
@@ -100,19 +113,39 @@ impl Up {
         );
     }
 
+    /// Pushes a file that cannot run, as tools do that do not look.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn push_unchecked(&self, image: &str, file: &Path) {
+        let pushed = self.push_as(&self.admin_kubeconfig(), &["--unchecked"], image, file);
+        pushed.unwrap();
+    }
+
     /// Pushes a file as an image, as `admin` or as whom [`Up::kubectl_as`] made a kubeconfig of that name for.
     ///
     /// # Errors
     /// What `coracle push` said.
     pub fn try_push(&self, name: &str, image: &str, file: &Path) -> Result<(), String> {
         let kubeconfig = if name == "admin" {
-            self.data().join("admin.kubeconfig")
+            self.admin_kubeconfig()
         } else {
             self.folder.path().join(format!("{name}.kubeconfig"))
         };
+        self.push_as(&kubeconfig, &[], image, file)
+    }
+
+    fn push_as(
+        &self,
+        kubeconfig: &Path,
+        more: &[&str],
+        image: &str,
+        file: &Path,
+    ) -> Result<(), String> {
         let pushed = Command::new(program())
             .args(["push", "--kubeconfig"])
             .arg(kubeconfig)
+            .args(more)
             .arg(image)
             .arg(file)
             .output();

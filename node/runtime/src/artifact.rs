@@ -2,6 +2,9 @@
 //! host offers what it imports, compiles once, and keeps the compiled code on disk. Bytes are hostile.
 
 mod cache;
+mod inspect;
+
+pub use inspect::{Inspection, inspect};
 
 pub(crate) use cache::make as make_folder;
 
@@ -13,25 +16,15 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use wasi_preview1_component_adapter_provider::{
-    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
-    WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
-};
-use wasmparser::{Encoding, ExternalKind, Parser, Payload};
 use wasmtime::{
     Engine,
     component::{Component, InstancePre, Linker},
 };
-use wit_component::ComponentEncoder;
 
 use crate::host::Host;
 
 /// The largest module taken. Compiling takes about 1.2 s per MiB.
 pub const SIZE_LIMIT: usize = 64 << 20;
-/// The interface whose export makes a component an HTTP handler.
-const HTTP_HANDLER: &str = "wasi:http/incoming-handler@0.2";
-/// The interface whose export makes a component a program.
-const CLI_RUN: &str = "wasi:cli/run@0.2";
 
 /// What kind of container a component makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,12 +112,15 @@ pub(crate) fn prepare(
             component
         }
         None => {
-            let encoded = componentize(bytes, &mut warnings)?;
+            let encoded = inspect::componentize(bytes, &mut warnings)?;
             let code = engine
                 .precompile_component(&encoded)
                 .map_err(|error| ArtifactError::Uncompilable(format!("{error:#}")))?;
-            cache::store(engine, folder, &key(engine, &digest), &code, &warnings)
-                .map_err(ArtifactError::Host)?
+            let stored = cache::store(engine, folder, &key(engine, &digest), &code, &warnings)
+                .map_err(ArtifactError::Host)?;
+            drop((encoded, code));
+            give_memory_back();
+            stored
         }
     };
     let kind = kind(engine, &component)?;
@@ -139,6 +135,16 @@ pub(crate) fn prepare(
     }))
 }
 
+/// Gives the system back what compiling took and the allocator keeps: tens of megabytes, on nodes that compile once and then run for months.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    #[allow(unsafe_code, reason = "the allocator's own interface")]
+    // SAFETY: the function takes no pointer and may be called at any time from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Names the compiled form of a module: the module, and everything about the engine that the code depends on.
 fn key(engine: &Engine, digest: &str) -> String {
     let mut hasher = DefaultHasher::new();
@@ -146,74 +152,9 @@ fn key(engine: &Engine, digest: &str) -> String {
     format!("{digest}-{:016x}", hasher.finish())
 }
 
-/// Makes a component of a core module; a component stays as it is.
-fn componentize(bytes: &[u8], warnings: &mut Vec<String>) -> Result<Vec<u8>, ArtifactError> {
-    let malformed =
-        |error: wasmparser::BinaryReaderError| ArtifactError::Malformed(error.to_string());
-    wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all())
-        .validate_all(bytes)
-        .map_err(malformed)?;
-    let mut is_command = false;
-    let mut has_realloc = false;
-    for payload in Parser::new(0).parse_all(bytes) {
-        match payload.map_err(malformed)? {
-            Payload::Version {
-                encoding: Encoding::Component,
-                ..
-            } => return Ok(bytes.to_vec()),
-            Payload::ExportSection(exports) => {
-                for export in exports {
-                    let export = export.map_err(malformed)?;
-                    if export.kind == ExternalKind::Func {
-                        is_command |= export.name == "_start";
-                        has_realloc |= export.name == "cabi_realloc";
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    if !has_realloc {
-        warnings.push(
-            "the module does not export cabi_realloc; if its C library is older than 2023, memory corruption is possible: link coracle-sdk or a newer wasi-libc"
-                .to_owned(),
-        );
-    }
-    let adapter = if is_command {
-        WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER
-    } else {
-        WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER
-    };
-    let encode = || -> Result<Vec<u8>, anyhow::Error> {
-        ComponentEncoder::default()
-            .validate(true)
-            .module(bytes)?
-            .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)?
-            .encode()
-    };
-    encode().map_err(|error| {
-        let text = format!("{error:#}");
-        // The encoder's way to say that a core module imports something no adapter gives it.
-        if text.contains("import") {
-            ArtifactError::UnknownImport(text)
-        } else {
-            ArtifactError::Malformed(text)
-        }
-    })
-}
-
 fn kind(engine: &Engine, component: &Component) -> Result<ContainerKind, ArtifactError> {
     let of = component.component_type();
-    let mut kind = None;
-    for (name, _) in of.exports(engine) {
-        if name.starts_with(HTTP_HANDLER) {
-            return Ok(ContainerKind::HttpHandler);
-        }
-        if name.starts_with(CLI_RUN) {
-            kind = Some(ContainerKind::Command);
-        }
-    }
-    kind.ok_or(ArtifactError::NoEntry)
+    inspect::kind(of.exports(engine).map(|(name, _)| name)).ok_or(ArtifactError::NoEntry)
 }
 
 /// The import that a linker's message names between backticks, or the message.
