@@ -56,8 +56,7 @@ pub(crate) async fn run(arguments: NodeArguments) -> anyhow::Result<()> {
     let server = server(&access)?;
     let client = kube::Client::try_from(access).context("prepare the connection")?;
     let mut config = Config::new(name.clone(), client, arguments.data_dir);
-    arguments.settings.apply(&mut config);
-    config.pod_range = arguments.pod_cidr;
+    arguments.settings.apply(arguments.pod_cidr, &mut config)?;
     config.node_port_addresses = arguments.node_ports;
     config.addresses = if arguments.addresses.is_empty() {
         vec![own_address(&server)?]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use coracle_api::quantity::Quantity;
-use coracle_node::Config;
+use coracle_node::{Config, addresses::PodRange};
 
 /// How a node is set up.
 #[derive(Args, Clone, Debug)]
@@ -19,8 +19,18 @@ pub(crate) struct NodeSettings {
 }
 
 impl NodeSettings {
-    /// Puts the settings into an agent's configuration.
-    pub(crate) fn apply(&self, config: &mut Config) {
+    /// Puts the settings, and where pods get their addresses from, into an agent's configuration.
+    ///
+    /// # Errors
+    /// When there are to be more pods than addresses.
+    pub(crate) fn apply(&self, range: PodRange, config: &mut Config) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.pods <= range.size(),
+            "{range} has addresses for {} pods, not for {}: give a larger network with --pod-cidr, or fewer --pods",
+            range.size(),
+            self.pods
+        );
+        config.pod_range = range;
         if let Some(cpu) = &self.cpu {
             config.capacity.cpu_millis = cpu.millis();
         }
@@ -28,6 +38,7 @@ impl NodeSettings {
             config.capacity.memory_bytes = memory.value();
         }
         config.capacity.pods = self.pods;
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use coracle_apiserver::{UserInfo, links::Link};
 use coracle_control_plane::ControlPlane;
-use coracle_node::{Agent, Config};
+use coracle_node::{Agent, Config, addresses::PodRange};
 
 use crate::{
     node_settings::NodeSettings,
@@ -22,6 +22,9 @@ pub(crate) struct UpArguments {
     /// The node's name. Left out: this machine's.
     #[arg(long = "node-name", env = "CORACLE_NODE_NAME")]
     node_name: Option<String>,
+    /// Where the node's pods get their addresses from.
+    #[arg(long, value_name = "CIDR", default_value_t)]
+    pod_cidr: PodRange,
     #[command(flatten)]
     node: NodeSettings,
     /// An address where Services of type NodePort are reached from outside; may be given again.
@@ -31,8 +34,8 @@ pub(crate) struct UpArguments {
 
 /// Runs until asked to end, then drains.
 pub(crate) async fn run(arguments: UpArguments) -> anyhow::Result<()> {
-    let server = ControlPlane::start(&arguments.server.config()).await?;
     let name = node_name(arguments.node_name)?;
+    let server = ControlPlane::start(&arguments.server.config()).await?;
     // The node is a user of its own here as well: it may do what any node may, and no more.
     let user = UserInfo::new(format!("system:node:{name}"), ["system:nodes"]);
     let mut config = Config::new(
@@ -40,7 +43,7 @@ pub(crate) async fn run(arguments: UpArguments) -> anyhow::Result<()> {
         server.client(user),
         arguments.server.data_dir.join("node"),
     );
-    arguments.node.apply(&mut config);
+    arguments.node.apply(arguments.pod_cidr, &mut config)?;
     config.node_port_addresses = arguments.node_ports;
     let agent = Agent::start(config).await.context("start the node")?;
     server
