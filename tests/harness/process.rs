@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -11,6 +11,7 @@ use crate::wait::eventually;
 /// A running command. Killed when dropped.
 #[derive(Debug)]
 pub struct Process {
+    folder: PathBuf,
     arguments: Vec<String>,
     announces: &'static str,
     child: Option<Child>,
@@ -23,7 +24,17 @@ impl Process {
     /// When it ends before.
     #[must_use]
     pub fn start(arguments: Vec<String>, announces: &'static str) -> Self {
+        Self::start_in(Path::new("."), arguments, announces)
+    }
+
+    /// The same in a folder.
+    ///
+    /// # Panics
+    /// When it ends before.
+    #[must_use]
+    pub fn start_in(folder: &Path, arguments: Vec<String>, announces: &'static str) -> Self {
         let mut process = Self {
+            folder: folder.to_owned(),
             arguments,
             announces,
             child: None,
@@ -34,6 +45,7 @@ impl Process {
 
     fn run(&mut self) {
         let mut child = Command::new(program())
+            .current_dir(&self.folder)
             .args(&self.arguments)
             .stdout(Stdio::piped())
             .spawn()
@@ -95,12 +107,16 @@ impl Drop for Process {
 /// When it was not built.
 #[must_use]
 pub fn program() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let program = tests.parent().unwrap().parent().unwrap().join("coracle");
-    assert!(
-        program.exists(),
-        "these tests run {}: build it with cargo build --release --workspace --bins",
-        program.display()
-    );
-    program
+    let own = std::env::current_exe().unwrap();
+    // Tests lie in a folder beside the programs, benches with them.
+    let beside = own.ancestors().skip(1).take(2);
+    let mut programs = beside.map(|folder| folder.join("coracle"));
+    programs
+        .find(|program| program.is_file())
+        .unwrap_or_else(|| {
+            panic!(
+                "{} needs the coracle command beside it: cargo build --release --workspace --bins",
+                own.display()
+            )
+        })
 }

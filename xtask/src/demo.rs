@@ -47,15 +47,10 @@ const REQUESTS: [(&str, &str, &str, &str); 6] = [
 /// Runs the demo; with `check` it ends after the requests.
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     guests::build()?;
-    let mut build = Command::new("cargo");
-    build.current_dir(workspace::root()).args([
-        "build",
-        "--release",
-        "--workspace",
-        "--bins",
-        "--locked",
-    ]);
-    step::quietly("build coracle (ten minutes the first time)", &mut build)?;
+    step::quietly(
+        "build coracle (ten minutes the first time)",
+        &mut workspace::build(),
+    )?;
     let data = workspace::target().join("demo");
     let mut cluster = Cluster::start(&data)?;
     let shown = cluster.show();

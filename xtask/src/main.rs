@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything a developer runs, in one place, so that what CI runs and what you run is the same thing.
 
+mod bench;
 mod demo;
 mod guests;
 mod licences;
@@ -28,6 +29,12 @@ enum Task {
     },
     /// Runs the whole test suite, as CI does.
     Test,
+    /// Measures Coracle beside its peers and prints the figures; `cargo xtask bench help` lists what there is.
+    Bench {
+        /// The bench's name and its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<String>,
+    },
     /// Checks the repository's own rules.
     Tidy,
     /// Builds the guests (examples and test fixtures) for wasm32-wasi into target/guests.
@@ -47,6 +54,7 @@ fn main() -> std::process::ExitCode {
 fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Demo { check } => demo::run(check),
+        Task::Bench { arguments } => bench::run(&arguments),
         Task::Test => test::run(),
         Task::Tidy => tidy::check(),
         Task::Guests => guests::build(),

@@ -1,0 +1,12 @@
+//! `cargo xtask bench NAME`: builds everything in release and hands over to the program that measures (`tests/bench`), which shares its build with the tests.
+
+use std::process::Command;
+
+use crate::{guests, step, workspace};
+
+/// Builds and measures.
+pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
+    guests::build()?;
+    step::quietly("build coracle and its benches", &mut workspace::build())?;
+    step::run(Command::new(workspace::target().join("release/coracle-bench")).args(arguments))
+}
