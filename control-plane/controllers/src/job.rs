@@ -1,12 +1,14 @@
-//! Jobs: pods that run until enough of them have succeeded. [`plan`] decides, [`tally`] counts, [`populate`] makes and removes pods, [`ending`] says how
-//! it ends. [`expiry`] removes Jobs that have been over for as long as their TTL says.
+//! Jobs: pods that run until enough of them have succeeded. [`plan`] decides, [`tally`] counts, [`failures`] says what a failed pod means, [`populate`]
+//! makes and removes pods, [`ending`] says how it ends. [`expiry`] removes Jobs that have been over for as long as their TTL says.
 
 mod backoff;
 mod ending;
 pub mod expiry;
+mod failures;
 pub mod indexes;
 pub mod plan;
 mod populate;
+mod success;
 pub mod tally;
 
 #[cfg(test)]
@@ -32,6 +34,8 @@ pub struct Jobs;
 
 /// The label with the name of a pod's Job.
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+/// This controller, for Jobs that say who runs them.
+const MANAGER: &str = "kubernetes.io/job-controller";
 
 impl Controller for Jobs {
     fn name(&self) -> &'static str {
@@ -57,6 +61,9 @@ impl Controller for Jobs {
         let mut plan = Plan::default();
         plan::release(abandoned(key, namespace, seen.caches), &mut plan);
         let job = seen.caches.jobs.get(key);
+        if job.is_some_and(|job| !is_managed(job)) {
+            return Some(Plan::default());
+        }
         let Some(job) = job.filter(|_| plan.actions.is_empty()) else {
             return (!plan.actions.is_empty()).then_some(plan);
         };
@@ -70,6 +77,15 @@ impl Controller for Jobs {
         };
         Some(plan::plan(&observed))
     }
+}
+
+/// Whether the Job is this controller's to run and nobody else's.
+fn is_managed(job: &Job) -> bool {
+    let manager = job
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.managed_by.as_deref());
+    manager.is_none_or(|manager| manager == MANAGER)
 }
 
 /// The pods that wait to be counted by a Job of this name that is no more, or that has let them go: nobody else would free them.

@@ -22,6 +22,11 @@ pub mod node_health;
 pub mod replica_set;
 pub mod service_account;
 
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod model;
+
 pub mod conditions;
 pub mod merge;
 pub mod naming;

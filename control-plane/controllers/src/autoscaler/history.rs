@@ -12,14 +12,25 @@ pub struct History {
 
 /// Nothing looks further back: the longest window and the longest period that validation lets through, an hour.
 const REACH: SignedDuration = SignedDuration::from_hours(1);
-/// A bound for what is kept. With a plan every second it covers a quarter of an hour of recommendations; equal neighbours are one.
+/// A bound for what is kept. With a plan every second, each another than the one before, it covers a quarter of an hour; equal neighbours are one.
 const LIMIT: usize = 1000;
 
 impl History {
+    /// Takes what there is for recommended where nothing else is known.
+    pub fn begin(&mut self, now: Timestamp, replicas: i32) {
+        if self.recommendations.is_empty() {
+            self.recommend(now, replicas);
+        }
+    }
+
     /// Adds a recommendation.
     pub fn recommend(&mut self, now: Timestamp, replicas: i32) {
         prune(&mut self.recommendations, now);
-        self.recommendations.push((now, replicas));
+        match self.recommendations.last_mut() {
+            // Every window with the earlier one has this one.
+            Some((at, same)) if *same == replicas => *at = now,
+            _ => self.recommendations.push((now, replicas)),
+        }
     }
 
     /// Adds a change of the number of replicas.

@@ -137,6 +137,8 @@ pub fn plan(observed: &Observed<'_>) -> Plan {
     let bounds = (least, spec.max_replicas);
     draft.status.current_replicas = Some(scale.current);
     let wanted = scale.wanted;
+    // After a restart nobody knows what was recommended: what there is was.
+    history.begin(observed.now, wanted);
     let (desired, why) = if wanted == 0 && least != 0 {
         draft.condition(
             "ScalingActive",
@@ -236,7 +238,7 @@ fn measure(draft: &mut Draft<'_>, scale: &Scale<'_>) -> Option<(i32, String)> {
     }
     draft.status.current_metrics = (!shown.is_empty()).then_some(shown);
     // What is unknown might ask for more: with it, there may be more but not fewer.
-    let certain = |best: &(i32, String)| trouble.is_none() || best.0 > scale.wanted;
+    let certain = |best: &(i32, String)| trouble.is_none() || best.0 >= scale.wanted;
     match (best.clone().filter(certain), trouble.clone()) {
         (Some((replicas, cause)), _) => {
             let words =

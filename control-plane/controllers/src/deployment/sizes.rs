@@ -28,11 +28,18 @@ impl<'a> Sizing<'a> {
         }
     }
 
+    /// Its available pods, without those that it is about to end: a status may be older than the spec.
     fn available(&self) -> i32 {
         let status = self.set.status.as_ref();
-        status
-            .and_then(|status| status.available_replicas)
-            .unwrap_or(0)
+        let told = status.and_then(|status| status.available_replicas);
+        told.unwrap_or(0).min(wanted(self.set))
+    }
+
+    /// Whether its status is about its spec. A set that shrank and grew again may still tell of pods that it has ended since.
+    fn is_observed(&self) -> bool {
+        let status = self.set.status.as_ref();
+        let observed = status.and_then(|status| status.observed_generation);
+        observed >= self.set.metadata.generation
     }
 
     fn is_active(&self) -> bool {
@@ -67,6 +74,10 @@ pub fn roll(bounds: Bounds, current: &mut Sizing<'_>, old: &mut [Sizing<'_>]) {
     let next = grown(bounds, current.replicas, all);
     if next != current.replicas {
         current.replicas = next;
+        return;
+    }
+    if !current.is_observed() || !old.iter().all(Sizing::is_observed) {
+        // How many are available will be known in a moment.
         return;
     }
     let unavailable = current.replicas - current.available();
@@ -155,6 +166,7 @@ fn is_saturated(bounds: Bounds, current: &Sizing<'_>) -> bool {
     let annotations = current.set.metadata.annotations.as_ref();
     let desired = annotation(annotations, DESIRED).and_then(|text| text.parse().ok());
     current.replicas == bounds.replicas
+        && current.is_observed()
         && desired == Some(bounds.replicas)
         && current.available() == bounds.replicas
 }

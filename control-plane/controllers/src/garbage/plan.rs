@@ -5,7 +5,7 @@ use coracle_api::names::ObjectKey;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::{
-    action::{Action, Lookup, Part, Plan, Propagation, Target},
+    action::{Action, Lookup, Note, Part, Plan, Propagation, Severity, Target},
     caches::graph::{FOREGROUND, Graph, ORPHAN, Vertex},
     ownership,
 };
@@ -47,6 +47,8 @@ fn classify<'a>(vertex: &'a Vertex, graph: &Graph) -> Owners<'a> {
     let mut owners = Owners::default();
     for owner in &vertex.owners {
         let list = match graph.get(&owner.uid) {
+            // Its uid is another object's, so that the owner that is meant does not exist.
+            Some(one) if is_elsewhere(vertex, one) => &mut owners.dangling,
             Some(one) if !is_reachable(vertex, one) => &mut owners.solid,
             Some(one) if one.waits_for_dependents() => &mut owners.waiting,
             Some(_) => &mut owners.solid,
@@ -58,8 +60,13 @@ fn classify<'a>(vertex: &'a Vertex, graph: &Graph) -> Owners<'a> {
     owners
 }
 
-/// Whether the owner is where an owner may be: beside its dependent or beside all namespaces. What is not is an error of the user's, which must not
-/// cost them an object.
+/// Whether what has the owner's uid is in another namespace than the dependent. As upstream, that is no owner.
+fn is_elsewhere(vertex: &Vertex, owner: &Vertex) -> bool {
+    vertex.key.namespace.is_some() && !is_reachable(vertex, owner)
+}
+
+/// Whether the owner is where an owner may be: beside its dependent or beside all namespaces. An object beside all namespaces that names an owner in one
+/// is never collected, as upstream: nobody can say which namespace was meant.
 fn is_reachable(vertex: &Vertex, owner: &Vertex) -> bool {
     owner.key.namespace.is_none() || owner.key.namespace == vertex.key.namespace
 }
@@ -70,6 +77,14 @@ fn collect(vertex: &Vertex, graph: &Graph, plan: &mut Plan) {
         return;
     }
     let owners = classify(vertex, graph);
+    for owner in &vertex.owners {
+        if graph
+            .get(&owner.uid)
+            .is_some_and(|one| is_elsewhere(vertex, one))
+        {
+            plan.notes.push(misplaced(vertex, owner));
+        }
+    }
     if !owners.solid.is_empty() {
         // Some stay: the others are forgotten.
         let gone = owners.dangling.iter().chain(&owners.waiting);
@@ -112,6 +127,16 @@ fn collect(vertex: &Vertex, graph: &Graph, plan: &mut Plan) {
         propagation,
         grace: None,
     });
+}
+
+/// What users hear of an owner in another namespace.
+fn misplaced(vertex: &Vertex, owner: &OwnerReference) -> Note {
+    let namespace = vertex.key.namespace.as_deref().unwrap_or_default();
+    let words = format!(
+        "ownerRef [{}/{}, namespace: {namespace}, name: {}, uid: {}] does not exist in namespace {namespace:?}",
+        owner.api_version, owner.kind, owner.name, owner.uid
+    );
+    target(vertex).note(Severity::Warning, "OwnerRefInvalidNamespace", words)
 }
 
 /// Lets an object go once nothing is left that must go before it. Its dependents are looked at one by one, each for itself.

@@ -4,6 +4,8 @@
 use jiff::Timestamp;
 
 use super::{
+    failures::{FAILURES, IGNORED, before},
+    indexes,
     plan::Work,
     tally::{Outcome, outcome},
 };
@@ -31,6 +33,36 @@ pub(super) fn until(work: &Work<'_>) -> Option<Timestamp> {
     let count = u32::try_from(failures.count()).unwrap_or(u32::MAX);
     let (last, _) = ends.last().filter(|_| count > 0)?;
     Some(after(*last, wait(count)))
+}
+
+/// When the next pod of an index may be made, in Jobs that limit failures by index; `None` when no pod of it failed.
+#[must_use]
+pub(super) fn until_of_index(work: &Work<'_>, index: u32) -> Option<Timestamp> {
+    let of_index = work
+        .pods
+        .iter()
+        .filter(|pod| indexes::of(pod) == Some(index));
+    let failed = of_index.filter(|pod| outcome(pod, true) == Some(Outcome::Failed));
+    let mut count = 0;
+    let mut last: Option<Timestamp> = None;
+    for pod in failed {
+        let before = before(pod, FAILURES).saturating_add(before(pod, IGNORED));
+        count = count.max(before.saturating_add(1));
+        last = last.max(ended_at(pod));
+    }
+    Some(after(last?, wait(u32::try_from(count).unwrap_or(1))))
+}
+
+/// When a pod may be made that has to wait now.
+#[must_use]
+pub(super) fn next(work: &Work<'_>) -> Option<Timestamp> {
+    let now = work.observed.now;
+    if work.spec.backoff_limit_per_index.is_none() {
+        return until(work).filter(|at| *at > now);
+    }
+    let of_pods = work.pods.iter().filter_map(|pod| indexes::of(pod));
+    let times = of_pods.filter_map(|index| until_of_index(work, index));
+    times.filter(|at| *at > now).min()
 }
 
 /// The wait after so many failures, in seconds.

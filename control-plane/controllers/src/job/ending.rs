@@ -8,7 +8,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
 };
 
-use super::plan::Work;
+use super::{plan::Work, success};
 use crate::{
     action::{Note, Severity, Target},
     conditions::{self, Condition as _},
@@ -19,7 +19,12 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// All it was to do is done.
-    Complete,
+    Complete {
+        /// The machine's word for how.
+        reason: String,
+        /// The words for people.
+        message: String,
+    },
     /// It gives up.
     Failed {
         /// The machine's word for why.
@@ -47,8 +52,10 @@ pub(super) fn decide(work: &Work<'_>) -> Option<End> {
             message: target.message().to_owned(),
         });
     }
-    if conditions::is_true(conditions, CRITERIA_MET) {
-        return Some(End::Complete);
+    if let Some(met) = conditions::get(conditions, CRITERIA_MET)
+        && met.status() == "True"
+    {
+        return Some(complete(met.reason(), met.message()));
     }
     let failed = |reason: &str, message: &str| {
         Some(End::Failed {
@@ -56,7 +63,10 @@ pub(super) fn decide(work: &Work<'_>) -> Option<End> {
             message: message.to_owned(),
         })
     };
-    let limit = work.spec.backoff_limit.unwrap_or(6);
+    if let Some(why) = &work.tally.fails_job {
+        return failed("PodFailurePolicy", why);
+    }
+    let limit = work.spec.backoff_limit.unwrap_or(default_limit(work));
     if work.tally.failed > limit || restarted_too_often(work, limit) {
         return failed(
             "BackoffLimitExceeded",
@@ -69,12 +79,59 @@ pub(super) fn decide(work: &Work<'_>) -> Option<End> {
             "Job was active longer than specified deadline",
         );
     }
+    if let Some(rule) = success::met(work) {
+        let words = format!("Matched rules at index {rule}");
+        return Some(complete("SuccessPolicy", &words));
+    }
+    if let Some(end) = failed_indexes(work) {
+        return Some(end);
+    }
     let reached = match work.spec.completions {
         Some(completions) => work.tally.succeeded >= completions,
         // A queue of work: the first pod to succeed found it empty.
         None => work.tally.succeeded > 0,
     };
-    (reached && work.active.is_empty() && !work.is_suspended()).then_some(End::Complete)
+    (reached && work.active.is_empty() && !work.is_suspended())
+        .then(|| complete(REACHED, REACHED_WORDS))
+}
+
+fn complete(reason: &str, message: &str) -> End {
+    End::Complete {
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+    }
+}
+
+/// Failures are not limited as a whole where they are by index.
+fn default_limit(work: &Work<'_>) -> i32 {
+    work.spec.backoff_limit_per_index.map_or(6, |_| i32::MAX)
+}
+
+/// Whether the Job ends because of indexes that have failed: too many of them, or all others are done.
+fn failed_indexes(work: &Work<'_>) -> Option<End> {
+    let completions = work.indexed()?;
+    work.spec.backoff_limit_per_index?;
+    let failed = work.tally.failed_indexes.len();
+    let end = |reason: &str, message: &str| {
+        Some(End::Failed {
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        })
+    };
+    let most = work.spec.max_failed_indexes;
+    let most = most.map(|most| usize::try_from(most).unwrap_or(0));
+    if most.is_some_and(|most| failed > most) {
+        return end(
+            "MaxFailedIndexesExceeded",
+            "Job has exceeded the specified maximal number of failed indexes",
+        );
+    }
+    let done = failed + work.tally.indexes.len();
+    let all = usize::try_from(completions).unwrap_or(usize::MAX);
+    if failed > 0 && done >= all && work.active.is_empty() {
+        return end("FailedIndexes", "Job has failed indexes");
+    }
+    None
 }
 
 /// Whether containers that restart in place did so more often than failures are allowed.
@@ -102,6 +159,11 @@ fn restarted_too_often(work: &Work<'_>, limit: i32) -> bool {
 
 fn is_too_late(work: &Work<'_>) -> bool {
     let status = work.observed.job.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    if conditions::is_true(conditions, "Suspended") {
+        // Its time starts anew when it goes on.
+        return false;
+    }
     let started = status.and_then(|status| status.start_time.as_ref());
     match (started, work.spec.active_deadline_seconds) {
         (Some(started), Some(seconds)) if !work.is_suspended() => {
@@ -114,7 +176,9 @@ fn is_too_late(work: &Work<'_>) -> bool {
 /// Writes down how the Job ends, and, once everything is `settled`, that it has.
 pub(super) fn record(end: &End, settled: bool, now: Timestamp, status: &mut JobStatus) {
     let (first, last, reason, message) = match end {
-        End::Complete => (CRITERIA_MET, "Complete", REACHED, REACHED_WORDS),
+        End::Complete { reason, message } => {
+            (CRITERIA_MET, "Complete", reason.as_str(), message.as_str())
+        }
         End::Failed { reason, message } => {
             (FAILURE_TARGET, "Failed", reason.as_str(), message.as_str())
         }
@@ -123,7 +187,7 @@ pub(super) fn record(end: &End, settled: bool, now: Timestamp, status: &mut JobS
     conditions::set(&mut status.conditions, condition(first));
     if settled {
         conditions::set(&mut status.conditions, condition(last));
-        if *end == End::Complete {
+        if matches!(end, End::Complete { .. }) {
             status.completion_time = Some(Time(now));
         }
     }
@@ -133,7 +197,7 @@ pub(super) fn record(end: &End, settled: bool, now: Timestamp, status: &mut JobS
 #[must_use]
 pub(super) fn note(end: &End, job: &Target) -> Note {
     match end {
-        End::Complete => job.note(Severity::Normal, "Completed", "Job completed".to_owned()),
+        End::Complete { .. } => job.note(Severity::Normal, "Completed", "Job completed".to_owned()),
         End::Failed { reason, message } => {
             job.note(Severity::Warning, reason.clone(), message.clone())
         }

@@ -36,6 +36,12 @@ impl Indexes {
         self.0.contains(&index)
     }
 
+    /// How many are in both sets.
+    #[must_use]
+    pub fn common(&self, other: &Self) -> usize {
+        self.0.intersection(&other.0).count()
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

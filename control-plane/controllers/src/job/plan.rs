@@ -19,7 +19,7 @@ use super::{
     tally::{self, FINALIZER, Tally},
 };
 use crate::{
-    action::{Note, Plan, Severity, Step, Target},
+    action::{BURST, Note, Plan, Severity, Step, Target},
     conditions::{self, Condition as _},
     kind::Kind,
     ownership::{claim, without_finalizer},
@@ -134,18 +134,19 @@ pub(super) fn release<'a>(pods: impl IntoIterator<Item = &'a Arc<Pod>>, plan: &m
 }
 
 fn decide(work: &Work<'_>, mut plan: Plan) -> Plan {
-    let now = work.observed.now;
-    release(work.tally.release.iter().copied(), &mut plan);
     let end = ending::decide(work);
+    release(work.tally.release.iter().copied(), &mut plan);
+    if end.is_some() {
+        release(work.tally.delayed.iter().copied(), &mut plan);
+    }
     let deleting = work.observed.job.metadata.deletion_timestamp.is_some();
     match &end {
-        Some(End::Failed { .. }) => {
-            let doomed = work.active.iter();
+        Some(_) => {
+            let doomed = work.active.iter().take(BURST);
             plan.actions
                 .extend(doomed.map(|pod| delete_pod(&work.owner, pod)));
         }
-        _ if deleting => {}
-        Some(End::Complete) => {}
+        None if deleting => {}
         None => populate::manage(work, &mut plan),
     }
     let (status, notes) = status(work, end.as_ref());
@@ -171,8 +172,7 @@ fn decide(work: &Work<'_>, mut plan: Plan) -> Plan {
         }
         (patch, _) => plan.status = patch,
     }
-    if let Some(at) = backoff::until(work)
-        && at > now
+    if let Some(at) = backoff::next(work)
         && end.is_none()
     {
         plan.wake(at);
@@ -200,6 +200,10 @@ fn status(work: &Work<'_>, end: Option<&End>) -> (JobStatus, Vec<Note>) {
         .indexed()
         .filter(|_| !tally.indexes.is_empty())
         .map(|_| tally.indexes.to_string());
+    status.failed_indexes = work
+        .indexed()
+        .filter(|_| work.spec.backoff_limit_per_index.is_some())
+        .map(|_| tally.failed_indexes.to_string());
     if status.start_time.is_none() && !work.is_suspended() {
         status.start_time = Some(Time(now));
     }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     backoff,
+    failures::{self, FAILURES, IGNORED, Verdict},
     indexes::{self, INDEX},
     plan::Work,
     tally::{self, FINALIZER},
@@ -57,7 +58,8 @@ pub(super) fn manage(work: &Work<'_>, plan: &mut Plan) {
     if tally::waits_for_end(work.observed.job) {
         missing = missing.saturating_sub(work.terminating);
     }
-    let must_wait = backoff::until(work).is_some_and(|at| at > work.observed.now);
+    let by_index = work.spec.backoff_limit_per_index.is_some();
+    let must_wait = !by_index && backoff::until(work).is_some_and(|at| at > work.observed.now);
     if !must_wait {
         create(work, missing.min(BURST), plan);
     }
@@ -91,7 +93,11 @@ fn superfluous<'a>(work: &Work<'a>) -> Vec<&'a Arc<Pod>> {
     let mut doomed = Vec::new();
     for pod in &work.active {
         match indexes::of(pod) {
-            Some(index) if index < completions && !work.tally.indexes.contains(index) => {
+            Some(index)
+                if index < completions
+                    && !work.tally.indexes.contains(index)
+                    && !work.tally.failed_indexes.contains(index) =>
+            {
                 by_index.entry(index).or_default().push(pod);
             }
             _ => doomed.push(*pod),
@@ -145,8 +151,18 @@ fn create(work: &Work<'_>, count: usize, plan: &mut Plan) {
         .filter(|pod| holds_index(work, pod))
         .filter_map(|pod| indexes::of(pod))
         .collect();
-    let free = (0..completions)
-        .filter(|index| !work.tally.indexes.contains(*index) && !busy.contains(index));
+    let by_index = work.spec.backoff_limit_per_index.is_some();
+    let must_wait = |index: u32| {
+        let until = backoff::until_of_index(work, index).filter(|_| by_index);
+        until.is_some_and(|at| at > work.observed.now)
+    };
+    let free = (0..completions).filter(|index| {
+        let is_over = |done: &indexes::Indexes| done.contains(*index);
+        !is_over(&work.tally.indexes)
+            && !is_over(&work.tally.failed_indexes)
+            && !busy.contains(index)
+            && !must_wait(*index)
+    });
     for index in free.take(count) {
         let mut namer = Namer::new(&format!("{name}-{index}-"), &seed);
         let name = namer.next(work.observed.taken);
@@ -174,6 +190,13 @@ fn pod(work: &Work<'_>, base: &str, name: &str, index: Option<u32>) -> Value {
             map.get_or_insert_default()
                 .insert(INDEX.to_owned(), index.to_string());
         }
+        if work.spec.backoff_limit_per_index.is_some() {
+            let failed = failed_before(work, index);
+            let annotations = metadata.annotations.get_or_insert_default();
+            for (which, count) in failed {
+                annotations.insert(which.to_owned(), count.to_string());
+            }
+        }
         if let Some(spec) = &mut template.spec {
             let job = &work.owner.key.name;
             spec.hostname = Some(format!("{job}-{index}"));
@@ -189,6 +212,23 @@ fn pod(work: &Work<'_>, base: &str, name: &str, index: Option<u32>) -> Value {
         }
     }
     pod
+}
+
+/// How many pods of an index have failed, counted and not.
+fn failed_before(work: &Work<'_>, index: u32) -> [(&'static str, i32); 2] {
+    let (mut counted, mut ignored) = (0, 0);
+    for pod in &work.pods {
+        let waits = tally::waits_for_end(work.observed.job);
+        let failed = tally::outcome(pod, waits) == Some(tally::Outcome::Failed);
+        if indexes::of(pod) != Some(index) || !failed {
+            continue;
+        }
+        let is_ignored = failures::judge(work.spec, pod) == Verdict::Ignored;
+        let one = |which, more| failures::before(pod, which) + i32::from(more);
+        counted = counted.max(one(FAILURES, !is_ignored));
+        ignored = ignored.max(one(IGNORED, is_ignored));
+    }
+    [(FAILURES, counted), (IGNORED, ignored)]
 }
 
 /// Gives a container the variable with its pod's index, unless the user uses that name.

@@ -13,7 +13,10 @@ use k8s_openapi::api::{
     core::v1::Pod,
 };
 
-use super::indexes::{self, Indexes};
+use super::{
+    failures::{self, Verdict},
+    indexes::{self, Indexes},
+};
 
 /// The finalizer on a Job's pods.
 pub const FINALIZER: &str = "batch.kubernetes.io/job-tracking";
@@ -29,10 +32,16 @@ pub struct Tally<'a> {
     pub failed: i32,
     /// The indexes that have succeeded, in Indexed Jobs.
     pub indexes: Indexes,
+    /// The indexes that have failed, in Jobs that limit failures by index.
+    pub failed_indexes: Indexes,
+    /// Why the Job has failed, where its policy says so of a pod.
+    pub fails_job: Option<String>,
     /// Whether nothing is left to be counted.
     pub settled: bool,
     /// Pods whose finalizer may go now.
     pub release: Vec<&'a Arc<Pod>>,
+    /// Pods whose finalizer may go once there is another pod for their index, or the Job ends: they remember how often the index has failed.
+    pub delayed: Vec<&'a Arc<Pod>>,
     /// What the status is to say.
     pub counted_succeeded: i32,
     /// What the status is to say.
@@ -73,8 +82,11 @@ pub enum Outcome {
 /// Whether a Job replaces pods only once they have ended.
 #[must_use]
 pub fn waits_for_end(job: &Job) -> bool {
-    let spec = job.spec.as_ref();
-    spec.and_then(|spec| spec.pod_replacement_policy.as_deref()) == Some("Failed")
+    job.spec.as_ref().is_some_and(|spec| {
+        // What a policy says of a pod depends on how it ended.
+        spec.pod_replacement_policy.as_deref() == Some("Failed")
+            || spec.pod_failure_policy.is_some()
+    })
 }
 
 /// Counts. `completions` is set for Indexed Jobs, where every index counts once.
@@ -92,30 +104,43 @@ pub fn take<'a>(job: &Job, pods: &[&'a Arc<Pod>], completions: Option<u32>) -> T
         counted_failed: status.failed.unwrap_or(0),
         ..Tally::default()
     };
-    let of_text = status.completed_indexes.as_deref().unwrap_or_default();
     if let Some(completions) = completions {
-        tally.indexes = Indexes::parse(of_text, completions);
+        tally.read_indexes(job, &status, &tracked, completions);
     }
+    let of_open_index: BTreeSet<&str> = tracked
+        .iter()
+        .filter(|(_, pod)| tally.holds(job, pod, pods, completions))
+        .map(|(uid, _)| *uid)
+        .collect();
+    let holds = |pod: &Pod| {
+        let uid = pod.metadata.uid.as_deref();
+        uid.is_some_and(|uid| of_open_index.contains(uid))
+    };
+    let (mut release, mut delayed) = (Vec::new(), Vec::new());
     let (mut succeeded, mut failed) = (Vec::new(), Vec::new());
     // What was noted before: still held by its pod, or part of the number from now on.
+    let (mut counted_succeeded, mut counted_failed) = (0, 0);
     for (uids, kept, counted) in [
-        (
-            &noted.succeeded,
-            &mut succeeded,
-            &mut tally.counted_succeeded,
-        ),
-        (&noted.failed, &mut failed, &mut tally.counted_failed),
+        (&noted.succeeded, &mut succeeded, &mut counted_succeeded),
+        (&noted.failed, &mut failed, &mut counted_failed),
     ] {
         for uid in uids {
             match tracked.get(uid.as_str()) {
                 Some(pod) => {
                     kept.push(uid.clone());
-                    tally.release.push(*pod);
+                    let list = if holds(pod) {
+                        &mut delayed
+                    } else {
+                        &mut release
+                    };
+                    list.push(*pod);
                 }
                 None => *counted += 1,
             }
         }
     }
+    tally.counted_succeeded += counted_succeeded;
+    tally.counted_failed += counted_failed;
     // What has ended since.
     let waits = waits_for_end(job);
     let (mut pending_succeeded, mut pending_failed) = (0, 0);
@@ -125,23 +150,27 @@ pub fn take<'a>(job: &Job, pods: &[&'a Arc<Pod>], completions: Option<u32>) -> T
         }
         let room = succeeded.len() + failed.len() < UNCOUNTED_LIMIT;
         match outcome(pod, waits) {
-            Some(Outcome::Succeeded) => {
-                if let (Some(index), Some(completions)) = (indexes::of(pod), completions)
-                    && index < completions
-                {
-                    tally.indexes.insert(index);
+            Some(Outcome::Succeeded) if room => succeeded.push(uid.to_owned()),
+            Some(Outcome::Succeeded) => pending_succeeded += 1,
+            Some(Outcome::Failed) => match verdict(job, pod) {
+                // It leaves no trace.
+                Verdict::Ignored if !holds(pod) => release.push(pod),
+                Verdict::Ignored => delayed.push(pod),
+                verdict => {
+                    if let Verdict::FailsJob(why) = verdict {
+                        tally.fails_job.get_or_insert(why);
+                    }
+                    if room {
+                        failed.push(uid.to_owned());
+                    } else {
+                        pending_failed += 1;
+                    }
                 }
-                if room {
-                    succeeded.push(uid.to_owned());
-                } else {
-                    pending_succeeded += 1;
-                }
-            }
-            Some(Outcome::Failed) if room => failed.push(uid.to_owned()),
-            Some(Outcome::Failed) => pending_failed += 1,
+            },
             None => {}
         }
     }
+    (tally.release, tally.delayed) = (release, delayed);
     let n = crate::replica_set::plan::n;
     tally.failed = tally.counted_failed + n(failed.len()) + pending_failed;
     tally.succeeded = tally.counted_succeeded + n(succeeded.len()) + pending_succeeded;
@@ -158,6 +187,60 @@ pub fn take<'a>(job: &Job, pods: &[&'a Arc<Pod>], completions: Option<u32>) -> T
         failed: list(failed),
     };
     tally
+}
+
+fn verdict(job: &Job, pod: &Pod) -> Verdict {
+    let spec = job.spec.as_ref();
+    spec.map_or(Verdict::Counts, |spec| failures::judge(spec, pod))
+}
+
+impl Tally<'_> {
+    /// The indexes that have succeeded and failed: those in the status, and those of pods that have ended since.
+    fn read_indexes(
+        &mut self,
+        job: &Job,
+        status: &JobStatus,
+        tracked: &BTreeMap<&str, &Arc<Pod>>,
+        completions: u32,
+    ) {
+        let read = |text: &Option<String>| {
+            Indexes::parse(text.as_deref().unwrap_or_default(), completions)
+        };
+        self.indexes = read(&status.completed_indexes);
+        self.failed_indexes = read(&status.failed_indexes);
+        let waits = waits_for_end(job);
+        let of_pods = tracked.values().filter_map(|pod| {
+            let index = indexes::of(pod).filter(|index| *index < completions)?;
+            Some((*pod, index, outcome(pod, waits)?))
+        });
+        let mut failed = Vec::new();
+        for (pod, index, outcome) in of_pods {
+            match outcome {
+                Outcome::Succeeded => self.indexes.insert(index),
+                Outcome::Failed => failed.push((pod, index)),
+            }
+        }
+        let spec = job.spec.as_ref();
+        for (pod, index) in failed {
+            let is_over = spec.is_some_and(|spec| failures::ends_index(spec, pod));
+            if is_over && !self.indexes.contains(index) {
+                self.failed_indexes.insert(index);
+            }
+        }
+    }
+
+    /// Whether a pod, if it has failed, must stay until there is another for its index.
+    fn holds(&self, job: &Job, pod: &Pod, all: &[&Arc<Pod>], completions: Option<u32>) -> bool {
+        let spec = job.spec.as_ref();
+        let by_index = spec.is_some_and(|spec| spec.backoff_limit_per_index.is_some());
+        let index = indexes::of(pod).filter(|index| completions.is_some_and(|all| *index < all));
+        let Some(index) = index.filter(|_| by_index) else {
+            return false;
+        };
+        let is_open = !self.indexes.contains(index) && !self.failed_indexes.contains(index);
+        let mut others = all.iter().filter(|other| pods::is_active(other));
+        is_open && !others.any(|other| indexes::of(other) == Some(index))
+    }
 }
 
 /// The uids in the status.

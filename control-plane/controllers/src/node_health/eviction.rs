@@ -95,16 +95,11 @@ fn leaves(pod: &Pod, taints: &[&Taint], now: Timestamp) -> Option<Timestamp> {
     let mut leaves: Option<Timestamp> = None;
     for taint in taints {
         let added = taint.time_added.as_ref().map_or(now, |time| time.0);
-        let used: Vec<&Toleration> = tolerations
-            .iter()
-            .filter(|one| tolerates(one, taint))
-            .collect();
-        if used.is_empty() {
+        // The first that is about the taint counts; no time means for ever.
+        let Some(used) = tolerations.iter().find(|one| tolerates(one, taint)) else {
             return Some(now);
-        }
-        // The shortest of the times it tolerates the taint for; no time means for ever.
-        let shortest = used.iter().filter_map(|one| one.toleration_seconds).min();
-        if let Some(seconds) = shortest {
+        };
+        if let Some(seconds) = used.toleration_seconds {
             let at = after(added, seconds.max(0));
             leaves = Some(leaves.map_or(at, |earlier| earlier.min(at)));
         }

@@ -23,7 +23,7 @@ use crate::{
     kind::Kind,
     memory::{Heartbeat, Memory},
     merge,
-    readiness::after,
+    readiness::{after, ready_since},
 };
 
 /// The namespace of the nodes' Leases.
@@ -295,9 +295,14 @@ fn taints(observed: &Observed<'_>, target: &Target, plan: &mut Plan) {
     }
 }
 
-/// Pods on a node that is not ready are not ready: nobody can say that they are, and Services must not send them traffic.
+/// Pods that were ready when their node ceased to be are not: nobody can say that they are, and Services must not send them traffic. What a node says of a
+/// pod after that is believed: it knows better, and would say it again and again.
 fn mark_pods(observed: &Observed<'_>, plan: &mut Plan) {
-    for pod in observed.pods.iter().filter(|pod| pods::is_ready(pod)) {
+    let status = observed.node.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_ref());
+    let since = conditions::get(conditions, "Ready").and_then(|ready| ready.since());
+    let was_ready = |pod: &Pod| pods::is_ready(pod) && ready_since(pod) < since;
+    for pod in observed.pods.iter().filter(|pod| was_ready(pod)) {
         let target = Target::of(&Kind::POD, &pod.metadata);
         let status = pod.status.as_ref();
         let has = status.and_then(|status| status.conditions.clone());

@@ -117,7 +117,9 @@ fn orphaned(missing: &Missing<'_>, settings: Settings) -> Plan {
         });
         return plan;
     }
-    for pod in &missing.pods {
+    // What is being removed without delay already only waits for its finalizers.
+    let goes = |pod: &Pod| pod.metadata.deletion_grace_period_seconds == Some(0);
+    for pod in missing.pods.iter().filter(|pod| !goes(pod)) {
         remove(pod, missing.now, &mut plan);
     }
     plan
