@@ -89,6 +89,15 @@ pub fn lookup(
     names: &Names,
     domain: &str,
 ) -> Result<Vec<IpAddr>, NetError> {
+    let unbracketed = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    if let Some(name) = unbracketed {
+        let ip = name.parse::<Ipv6Addr>();
+        return ip
+            .map(|ip| vec![ip.into()])
+            .map_err(|_| NetError::InvalidArgument);
+    }
     if let Ok(ip) = name.parse::<IpAddr>() {
         return Ok(vec![ip]);
     }
@@ -196,15 +205,14 @@ mod tests {
                 port: 80,
                 node_port: None,
             }],
-            affinity: None,
-            publish_not_ready: false,
+            ..Service::default()
         };
         let endpoint = |ip: &str, host: &str, ready: bool| Endpoint {
             addresses: vec![ip.parse().unwrap()],
             ready,
             serving: ready,
-            terminating: false,
             hostname: Some(host.to_owned()),
+            ..Endpoint::default()
         };
         let slice = EndpointSlice {
             namespace: "default".into(),
@@ -233,6 +241,7 @@ mod tests {
                 ),
             ],
             &[slice],
+            &crate::service::Place::default(),
         )
     }
 
@@ -271,6 +280,8 @@ mod tests {
         assert_eq!(look("p").unwrap(), ["10.1.0.9"]);
         assert_eq!(look("localhost").unwrap(), ["127.0.0.1", "::1"]);
         assert_eq!(look("10.1.2.3").unwrap(), ["10.1.2.3"]);
+        assert_eq!(look("[fd00::0]").unwrap(), ["fd00::"]);
+        assert_eq!(look("DEAD:beef::0").unwrap(), ["dead:beef::"]);
     }
 
     #[test]
@@ -292,6 +303,9 @@ mod tests {
             "a..b",
             "-a",
             "a b",
+            "[::]:80",
+            "[127.0.0.1]",
+            "127.0.0.1:80",
             "ä",
             &"a".repeat(64),
             &"a.".repeat(200),
