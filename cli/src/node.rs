@@ -20,10 +20,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
-use crate::{client::ClientArguments, node_settings::NodeSettings, signal};
-
-/// What users of nodes are called.
-const USER: &str = "system:node:";
+use crate::{
+    client::ClientArguments,
+    node_settings::NodeSettings,
+    signal,
+    tunnel::{self, USER},
+};
 
 /// Where other nodes open their links, if it is free.
 const TUNNEL_PORT: u16 = 10262;
@@ -175,20 +177,9 @@ fn tunnel_identity(access: &kube::Config, name: &str) -> anyhow::Result<NodeIden
         .map(ExposeSecret::expose_secret);
     let key = pem(data, auth.client_key.as_ref(), "client key")?;
     let key = PrivateKeyDer::from_pem_slice(&key).context("read the client key")?;
-    let mut roots = rustls::RootCertStore::empty();
-    for root in access.root_cert.iter().flatten() {
-        roots
-            .add(root.clone().into())
-            .context("use the certificate of the cluster's authority")?;
-    }
-    let name_of = Arc::new(|certificate: &CertificateDer<'_>| {
-        let subject = Subject::of_certificate(certificate).ok()?;
-        let node = subject.user.strip_prefix(USER)?;
-        Some(node.to_owned())
-    });
     let chain = chain.context("read the client certificate")?;
-    NodeIdentity::new(name.to_owned(), chain, key, roots, name_of)
-        .context("use the node's certificate for links to other nodes")
+    let authorities = access.root_cert.iter().flatten();
+    tunnel::identity(name, chain, key, authorities.map(|one| one.clone().into()))
 }
 
 fn server(access: &kube::Config) -> anyhow::Result<Server> {

@@ -190,12 +190,10 @@ fn labels(parts: &Parts) -> BTreeMap<String, String> {
 
 /// What other nodes need to reach this one's pods.
 fn annotations(parts: &Parts) -> BTreeMap<String, String> {
-    let told = parts
-        .config
-        .tunnel
-        .iter()
-        .flat_map(|settings| &settings.told);
-    let told: Vec<String> = told.map(ToString::to_string).collect();
+    let Some(settings) = &parts.config.tunnel else {
+        return BTreeMap::new();
+    };
+    let told: Vec<String> = settings.told.iter().map(ToString::to_string).collect();
     [
         (peers::POD_RANGES, parts.config.pod_range.to_string()),
         (peers::TUNNEL, told.join(",")),
