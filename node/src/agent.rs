@@ -292,6 +292,7 @@ fn prepare(config: Config) -> Result<(Arc<Parts>, Recording), AgentError> {
     let switch = Switch::new(SwitchConfig {
         cluster_domain: config.cluster_domain.clone(),
         host_ip: config.pod_range.gateway(),
+        dns_ip: config.cluster_dns,
         ..SwitchConfig::default()
     });
     let tunnels = config

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -28,6 +28,8 @@ pub struct Config {
     pub pod_range: PodRange,
     /// The domain that Services' names end in.
     pub cluster_domain: String,
+    /// Where pods that speak DNS ask for names; nowhere if it is not given. A Service with endpoints that has the address is asked instead.
+    pub cluster_dns: Option<IpAddr>,
     /// Where node ports are opened. Empty: nowhere.
     pub node_port_addresses: Vec<IpAddr>,
     /// How pods of other nodes are reached. None: not at all.
@@ -103,6 +105,8 @@ impl Config {
             },
             pod_range: PodRange::default(),
             cluster_domain: "cluster.local".to_owned(),
+            // The tenth address of the usual range of Services, as in most clusters.
+            cluster_dns: Some(Ipv4Addr::new(10, 96, 0, 10).into()),
             node_port_addresses: Vec::new(),
             tunnel: None,
             labels: BTreeMap::new(),

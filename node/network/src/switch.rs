@@ -21,7 +21,7 @@ use self::datagrams::Callers;
 pub(crate) use self::datagrams::Outside;
 use crate::{
     balance::{Backend, Balancer},
-    dns::Names,
+    dns::{self, Names},
     error::NetError,
     node_port::HostPort,
     policy::{Denial, PodFacts, Policies},
@@ -35,6 +35,9 @@ use crate::{
 /// Datagrams that may wait for another node to tell of its pod.
 const ASKING: usize = 256;
 
+/// Connections of pods to the DNS server.
+const DNS_CONNECTIONS: usize = 256;
+
 /// How a switch is set up.
 #[derive(Clone, Debug)]
 pub struct SwitchConfig {
@@ -42,6 +45,8 @@ pub struct SwitchConfig {
     pub cluster_domain: String,
     /// The address that the host's own connections to pods come from.
     pub host_ip: IpAddr,
+    /// Where pods may ask for names by DNS; nowhere if it is not given.
+    pub dns_ip: Option<IpAddr>,
     /// How long a connection waits for a listener whose queue is full or whose container restarts.
     pub connect_timeout: Duration,
 }
@@ -57,6 +62,7 @@ impl Default for SwitchConfig {
         Self {
             cluster_domain: "cluster.local".to_owned(),
             host_ip: Ipv4Addr::new(169, 254, 1, 1).into(),
+            dns_ip: None,
             connect_timeout: Duration::from_secs(10),
         }
     }
@@ -97,6 +103,8 @@ pub struct Switch {
     policies: RwLock<Arc<Policies>>,
     /// Datagrams that wait until another node has told of its pod.
     asking: Arc<Semaphore>,
+    /// Connections to the DNS server.
+    pub(crate) dns_connections: Arc<Semaphore>,
     /// Who is told of what policies deny.
     denials: RwLock<Option<tokio::sync::mpsc::Sender<Denial>>>,
     /// Counts changes of the table, for whoever follows it.
@@ -125,6 +133,7 @@ impl Switch {
             outside: Mutex::default(),
             policies: RwLock::default(),
             asking: Arc::new(Semaphore::new(ASKING)),
+            dns_connections: Arc::new(Semaphore::new(DNS_CONNECTIONS)),
             denials: RwLock::default(),
             changes: watch::Sender::new(0),
             this: std::sync::Weak::clone(this),
@@ -290,6 +299,11 @@ impl Switch {
             protocol: Protocol::Tcp,
         };
         let vip = self.table.read().get(&key).cloned();
+        if self.answers_dns(target, vip.as_deref()) {
+            self.consent(source, target, Protocol::Tcp).await?;
+            let switch = self.this.upgrade().ok_or(NetError::RemoteUnreachable)?;
+            return switch.connect_to_dns(source, target);
+        }
         match vip {
             Some(vip) => self.connect_to_vip(source, key, &vip, &vip.inside).await,
             None => self.connect_to_pod(source, target).await,
@@ -376,6 +390,13 @@ impl Switch {
             Some(stack) => stack.offer(target, source).await,
             None => Err(NetError::RemoteUnreachable),
         }
+    }
+
+    /// Whether this node answers DNS at an address, and no Service does.
+    pub(super) fn answers_dns(&self, target: SocketAddr, vip: Option<&Vip>) -> bool {
+        self.config.dns_ip == Some(target.ip())
+            && target.port() == dns::server::PORT
+            && vip.is_none_or(|vip| vip.inside == Backends::default())
     }
 
     fn balancer(&self, key: VipKey) -> Arc<Mutex<Balancer>> {

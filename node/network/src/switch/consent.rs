@@ -188,6 +188,9 @@ impl Switch {
         if let Some(stack) = self.stack(ip) {
             return Known::Is(Some(stack.facts()));
         }
+        if self.config.dns_ip == Some(ip) {
+            return Known::Is(Some(Arc::new(dns_facts())));
+        }
         let dialer = self.dialer.read().clone();
         match dialer.and_then(|dialer| dialer.known_facts(ip)) {
             None => Known::Is(None),
@@ -220,6 +223,20 @@ impl Switch {
         self.facts(source).await?;
         self.facts(target).await?;
         Ok(())
+    }
+}
+
+/// The DNS server as policies see it: they name it by the labels that it has in every cluster.
+fn dns_facts() -> PodFacts {
+    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    PodFacts {
+        namespace: "kube-system".to_owned(),
+        name: "kube-dns".to_owned(),
+        labels: [label("k8s-app", "kube-dns")].into(),
+        ports: vec![
+            ("dns".to_owned(), Protocol::Udp, 53),
+            ("dns-tcp".to_owned(), Protocol::Tcp, 53),
+        ],
     }
 }
 

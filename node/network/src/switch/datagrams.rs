@@ -54,6 +54,15 @@ impl Switch {
             protocol: Protocol::Udp,
         };
         let vip = self.table.read().get(&key).cloned();
+        if self.answers_dns(target, vip.as_deref()) {
+            return match self.consent_to_datagram(source, target) {
+                Some(consent) => {
+                    consent?;
+                    self.answer_datagram(source, target, &data)
+                }
+                None => Ok(()),
+            };
+        }
         match vip {
             Some(vip) => self.send_to_vip(flows, source, key, &vip, &vip.inside, data),
             None => {
@@ -223,7 +232,12 @@ impl Switch {
         sent.unwrap_or_else(|| Err(no_way(source, target)))
     }
 
-    fn arrive(&self, source: SocketAddr, target: SocketAddr, data: Bytes) -> Result<(), NetError> {
+    pub(crate) fn arrive(
+        &self,
+        source: SocketAddr,
+        target: SocketAddr,
+        data: Bytes,
+    ) -> Result<(), NetError> {
         if let Some(stack) = self.stack(target.ip()) {
             return stack.receive_datagram(source, target, data);
         }
