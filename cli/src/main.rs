@@ -12,6 +12,7 @@ mod push;
 mod server;
 mod signal;
 mod telemetry;
+mod tunnel;
 mod up;
 
 use std::{

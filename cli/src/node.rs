@@ -11,16 +11,24 @@ use clap::Args;
 use coracle_node::{
     Agent, Config,
     addresses::PodRange,
+    config::{NodeIdentity, TunnelSettings},
     link_keeper::{self, Server},
 };
 use coracle_pki::{Identity, Subject};
 use kube::client::ConfigExt;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
 
-use crate::{client::ClientArguments, node_settings::NodeSettings, signal};
+use crate::{
+    client::ClientArguments,
+    node_settings::NodeSettings,
+    signal,
+    tunnel::{self, USER},
+};
 
-/// What users of nodes are called.
-const USER: &str = "system:node:";
+/// Where other nodes open their links, if it is free.
+const TUNNEL_PORT: u16 = 10262;
 
 /// How the node is set up.
 #[derive(Args)]
@@ -40,6 +48,10 @@ pub(crate) struct NodeArguments {
     /// An address where Services of type NodePort are reached from outside; may be given again. Left out: they are not opened here.
     #[arg(long = "node-ports")]
     node_ports: Vec<IpAddr>,
+    /// The port where other nodes open their links to this one, over which pods reach each other. 0: none, for a node behind a router that lets nothing
+    /// in; it opens all links itself. Left out: 10262, or another one when somebody has that.
+    #[arg(long, value_name = "PORT")]
+    tunnel_port: Option<u16>,
     #[command(flatten)]
     settings: NodeSettings,
 }
@@ -54,6 +66,8 @@ pub(crate) async fn run(arguments: NodeArguments) -> anyhow::Result<()> {
     let access = access.config().await?;
     let name = name(&access, path)?;
     let server = server(&access)?;
+    let identity =
+        tunnel_identity(&access, &name).with_context(|| format!("use {}", path.display()))?;
     let client = kube::Client::try_from(access).context("prepare the connection")?;
     let mut config = Config::new(name.clone(), client, arguments.data_dir);
     arguments.settings.apply(arguments.pod_cidr, &mut config)?;
@@ -63,6 +77,24 @@ pub(crate) async fn run(arguments: NodeArguments) -> anyhow::Result<()> {
     } else {
         arguments.addresses
     };
+    let any: IpAddr = if config.addresses.iter().all(IpAddr::is_ipv4) {
+        std::net::Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        std::net::Ipv6Addr::UNSPECIFIED.into()
+    };
+    let port = match arguments.tunnel_port {
+        Some(0) => None,
+        Some(port) => Some(port),
+        None => Some(free_port(any)?),
+    };
+    config.tunnel = Some(TunnelSettings {
+        identity,
+        listen: port.map(|port| (any, port).into()),
+        told: port
+            .iter()
+            .flat_map(|port| config.addresses.iter().map(|ip| (*ip, *port).into()))
+            .collect(),
+    });
     let host = server.host.clone();
     let agent = Agent::start(config).await.context("start the node")?;
     let unlink = CancellationToken::new();
@@ -77,6 +109,16 @@ pub(crate) async fn run(arguments: NodeArguments) -> anyhow::Result<()> {
     }
     unlink.cancel();
     linking.await.context("close the link")
+}
+
+/// The usual port for links, or another one when somebody has that: several nodes may be on one machine.
+fn free_port(any: IpAddr) -> anyhow::Result<u16> {
+    use std::net::TcpListener;
+    let listener = TcpListener::bind((any, TUNNEL_PORT)).or_else(|_| TcpListener::bind((any, 0)));
+    let address = listener.and_then(|listener| listener.local_addr());
+    Ok(address
+        .context("find a port for links of other nodes: say it with --tunnel-port")?
+        .port())
 }
 
 /// The node's name: what the certificate says, as the API server goes by nothing else.
@@ -110,6 +152,34 @@ fn name(access: &kube::Config, path: &Path) -> anyhow::Result<String> {
         Some(name) => Ok(name.to_owned()),
         None => bail!("{}: its certificate is {}'s", how(), subject.user),
     }
+}
+
+/// What the node shows to other nodes: the certificate that it shows to the API server.
+fn tunnel_identity(access: &kube::Config, name: &str) -> anyhow::Result<NodeIdentity> {
+    let pem = |data: Option<&str>, file: Option<&String>, what: &str| -> anyhow::Result<Vec<u8>> {
+        use base64::Engine;
+        match (data, file) {
+            (Some(data), _) => base64::engine::general_purpose::STANDARD
+                .decode(data.trim())
+                .with_context(|| format!("decode the {what}")),
+            (None, Some(file)) => std::fs::read(file).with_context(|| format!("read {file}")),
+            (None, None) => bail!("it has no {what}"),
+        }
+    };
+    let auth = &access.auth_info;
+    let data = auth.client_certificate_data.as_deref();
+    let chain = pem(data, auth.client_certificate.as_ref(), "client certificate")?;
+    let chain: Result<Vec<CertificateDer<'static>>, _> =
+        CertificateDer::pem_slice_iter(&chain).collect();
+    let data = auth
+        .client_key_data
+        .as_ref()
+        .map(ExposeSecret::expose_secret);
+    let key = pem(data, auth.client_key.as_ref(), "client key")?;
+    let key = PrivateKeyDer::from_pem_slice(&key).context("read the client key")?;
+    let chain = chain.context("read the client certificate")?;
+    let authorities = access.root_cert.iter().flatten();
+    tunnel::identity(name, chain, key, authorities.map(|one| one.clone().into()))
 }
 
 fn server(access: &kube::Config) -> anyhow::Result<Server> {

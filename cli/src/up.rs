@@ -6,12 +6,16 @@ use anyhow::Context;
 use clap::Args;
 use coracle_apiserver::{UserInfo, links::Link};
 use coracle_control_plane::ControlPlane;
-use coracle_node::{Agent, Config, addresses::PodRange};
+use coracle_node::{
+    Agent, Config,
+    addresses::PodRange,
+    config::{NodeIdentity, TunnelSettings},
+};
 
 use crate::{
     node_settings::NodeSettings,
     server::{ServerArguments, announce},
-    signal,
+    signal, tunnel,
 };
 
 /// How the cluster is set up.
@@ -45,6 +49,12 @@ pub(crate) async fn run(arguments: UpArguments) -> anyhow::Result<()> {
     );
     arguments.node.apply(arguments.pod_cidr, &mut config)?;
     config.node_port_addresses = arguments.node_ports;
+    // Nodes that join listen; this one opens the links, and needs no port.
+    config.tunnel = Some(TunnelSettings {
+        identity: identity(&server, &name)?,
+        listen: None,
+        told: Vec::new(),
+    });
     let agent = Agent::start(config).await.context("start the node")?;
     server
         .nodes()
@@ -63,6 +73,13 @@ pub(crate) async fn run(arguments: UpArguments) -> anyhow::Result<()> {
     }
     server.stop().await;
     Ok(())
+}
+
+fn identity(server: &ControlPlane, name: &str) -> anyhow::Result<NodeIdentity> {
+    let credentials = server.credentials();
+    let own = credentials.node_identity(name)?;
+    let authority = credentials.ca().certificate()?;
+    tunnel::identity(name, vec![own.certificate()?], own.key()?, [authority])
 }
 
 /// The node's name, in the form that names of nodes have.

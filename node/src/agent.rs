@@ -3,11 +3,14 @@
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
-use coracle_network::{NodePorts, Switch, SwitchConfig};
+use coracle_network::{
+    NodePorts, Place, Switch, SwitchConfig,
+    tunnel::{TunnelConfig, Tunnels},
+};
 use coracle_runtime::{Runtime, RuntimeConfig, runtime::RuntimeError};
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -20,7 +23,9 @@ use crate::{
     logs::Logs,
     node_object,
     parts::{Parts, WRITES},
+    peers,
     pods::Pods,
+    policies::{self, PolicyWatch},
     references::References,
     services::Services,
     usage::UsageMeter,
@@ -29,6 +34,9 @@ use crate::{
 
 /// What the agent itself may take to stop beyond what pods are given.
 const OWN_TIME: Duration = Duration::from_secs(5);
+
+/// Denials that wait to be told of; those beyond it are only counted.
+const DENIALS: usize = 256;
 
 /// Instances at a time that the runtime makes room for: a pod has some containers, and an HTTP handler some instances.
 const INSTANCES_PER_POD: u32 = 4;
@@ -41,6 +49,14 @@ pub enum AgentError {
     Folder {
         /// Which.
         folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The port for links of other nodes.
+    #[error("listen for links of other nodes on {address}")]
+    Tunnel {
+        /// Where.
+        address: std::net::SocketAddr,
         /// What the system said.
         source: io::Error,
     },
@@ -81,6 +97,13 @@ impl Agent {
     pub async fn start(config: Config) -> Result<Self, AgentError> {
         let prepared = tokio::task::spawn_blocking(move || prepare(config)).await;
         let (parts, (write, stop_last)) = prepared.map_err(AgentError::Panicked)??;
+        if let (Some(tunnels), Some(settings)) = (&parts.tunnels, &parts.config.tunnel)
+            && let Some(address) = settings.listen
+        {
+            let listening = tokio::net::TcpListener::bind(address).await;
+            let failed = |source| AgentError::Tunnel { address, source };
+            tunnels.listen(listening.map_err(failed)?);
+        }
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let ports = NodePorts::new(
@@ -103,6 +126,27 @@ impl Agent {
             Arc::clone(&ports),
             stop_last.clone(),
         ));
+        tasks.spawn(peers::watch(
+            parts.config.client.clone(),
+            parts.config.name.clone(),
+            parts.tunnels.clone(),
+            Arc::clone(services),
+            stop_last.clone(),
+        ));
+        let policies = PolicyWatch::new();
+        tasks.spawn(Arc::clone(&policies).follow(
+            parts.config.client.clone(),
+            Arc::clone(&parts.switch),
+            stop_last.clone(),
+        ));
+        let (tell, denials) = mpsc::channel(DENIALS);
+        parts.switch.set_denials(tell);
+        tasks.spawn(policies::tell(
+            Arc::clone(&parts),
+            Arc::clone(&pods),
+            denials,
+            stop.clone(),
+        ));
         tasks.spawn(usage.follow(stop.clone()));
         let telling = {
             let (parts, pods, stop) = (Arc::clone(&parts), Arc::clone(&pods), stop.clone());
@@ -110,6 +154,11 @@ impl Agent {
             async move {
                 node_object::register(&parts, &stop).await;
                 tasks.spawn(heartbeat::follow(Arc::clone(&parts), stop.clone()));
+                // No pod runs before it is known what it may reach.
+                tokio::select! {
+                    () = policies.synced() => {}
+                    () = stop.cancelled() => {}
+                }
                 tasks.spawn(Arc::clone(&pods).follow(stop.clone()));
                 // A node is ready when it knows its pods and Services: what is sent here then runs and finds others.
                 tokio::select! {
@@ -163,6 +212,13 @@ impl Agent {
         {
             tracing::warn!("some connections from outside did not end in time");
         }
+        if let Some(tunnels) = &self.parts.tunnels
+            && tokio::time::timeout(OWN_TIME, tunnels.close())
+                .await
+                .is_err()
+        {
+            tracing::warn!("some connections to other nodes did not end in time");
+        }
         self.stop_last.cancel();
         self.tasks.close();
         if tokio::time::timeout(OWN_TIME, self.tasks.wait())
@@ -197,6 +253,16 @@ type Recording = (
     CancellationToken,
 );
 
+/// Where the node is among others.
+fn place(config: &Config) -> Place {
+    let zone = config.labels.get("topology.kubernetes.io/zone");
+    Place {
+        node: config.name.clone(),
+        zone: zone.cloned().unwrap_or_default(),
+        node_addresses: config.addresses.clone(),
+    }
+}
+
 /// Opens everything on disk. Blocks.
 fn prepare(config: Config) -> Result<(Arc<Parts>, Recording), AgentError> {
     let folder = |name: &str| config.data_dir.join(name);
@@ -226,16 +292,22 @@ fn prepare(config: Config) -> Result<(Arc<Parts>, Recording), AgentError> {
     let switch = Switch::new(SwitchConfig {
         cluster_domain: config.cluster_domain.clone(),
         host_ip: config.pod_range.gateway(),
+        dns_ip: config.cluster_dns,
         ..SwitchConfig::default()
     });
+    let tunnels = config
+        .tunnel
+        .as_ref()
+        .map(|settings| Tunnels::new(&switch, settings.identity.clone(), TunnelConfig::default()));
     let stop = CancellationToken::new();
     let (recorder, write) = Recorder::new(config.client.clone(), config.name.clone(), stop.clone());
     let parts = Parts {
         runtime,
         switch,
+        tunnels,
         images,
         references: References::new(config.client.clone()),
-        services: Arc::new(Services::new(config.name.clone())),
+        services: Arc::new(Services::new(place(&config), config.tunnel.is_some())),
         logs: Arc::new(logs),
         directories,
         addresses: Mutex::new(Addresses::new(config.pod_range)),

@@ -1,6 +1,13 @@
 //! What an agent is given. Plain values, read by whoever starts it; no file, flag or environment variable is read here.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+pub use coracle_network::tunnel::tls::NodeIdentity;
 
 use crate::addresses::PodRange;
 
@@ -21,8 +28,12 @@ pub struct Config {
     pub pod_range: PodRange,
     /// The domain that Services' names end in.
     pub cluster_domain: String,
+    /// Where pods that speak DNS ask for names; nowhere if it is not given. A Service with endpoints that has the address is asked instead.
+    pub cluster_dns: Option<IpAddr>,
     /// Where node ports are opened. Empty: nowhere.
     pub node_port_addresses: Vec<IpAddr>,
+    /// How pods of other nodes are reached. None: not at all.
+    pub tunnel: Option<TunnelSettings>,
     /// Labels beside those that every node has.
     pub labels: BTreeMap<String, String>,
     /// Threads that run guests; 0: one per core.
@@ -31,6 +42,17 @@ pub struct Config {
     pub drain_time: Duration,
     /// Bounds on disk.
     pub disk: DiskLimits,
+}
+
+/// How a node's pods and those of others reach each other.
+#[derive(Clone)]
+pub struct TunnelSettings {
+    /// What the node shows to others.
+    pub identity: NodeIdentity,
+    /// Where other nodes open their links. None: nowhere, and this node opens them all.
+    pub listen: Option<SocketAddr>,
+    /// Where others are told to open them.
+    pub told: Vec<SocketAddr>,
 }
 
 /// What a node offers to pods.
@@ -83,7 +105,10 @@ impl Config {
             },
             pod_range: PodRange::default(),
             cluster_domain: "cluster.local".to_owned(),
+            // The tenth address of the usual range of Services, as in most clusters.
+            cluster_dns: Some(Ipv4Addr::new(10, 96, 0, 10).into()),
             node_port_addresses: Vec::new(),
+            tunnel: None,
             labels: BTreeMap::new(),
             runtime_threads: cores,
             drain_time: Duration::from_secs(10),

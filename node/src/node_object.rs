@@ -19,7 +19,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::{events::Subject, machine, parts::Parts};
+use crate::{events::Subject, machine, parts::Parts, peers};
 
 /// How often the node looks at itself, and after how long it writes even when nothing changed. The kubelet's values.
 const LOOK: Duration = Duration::from_secs(10);
@@ -41,8 +41,8 @@ pub(crate) async fn register(parts: &Parts, stop: &CancellationToken) {
             match api.create(&PostParams::default(), &object(parts)).await {
                 Ok(_) => Ok(()),
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                    let labels = json!({ "metadata": { "labels": labels(parts) } });
-                    let patch = Patch::Merge(labels);
+                    let said = json!({ "metadata": { "labels": labels(parts), "annotations": annotations(parts) } });
+                    let patch = Patch::Merge(said);
                     let name = &parts.config.name;
                     api.patch(name, &PatchParams::default(), &patch)
                         .await
@@ -188,11 +188,26 @@ fn labels(parts: &Parts) -> BTreeMap<String, String> {
     labels
 }
 
+/// What other nodes need to reach this one's pods.
+fn annotations(parts: &Parts) -> BTreeMap<String, String> {
+    let Some(settings) = &parts.config.tunnel else {
+        return BTreeMap::new();
+    };
+    let told: Vec<String> = settings.told.iter().map(ToString::to_string).collect();
+    [
+        (peers::POD_RANGES, parts.config.pod_range.to_string()),
+        (peers::TUNNEL, told.join(",")),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}
+
 fn object(parts: &Parts) -> Node {
     Node {
         metadata: ObjectMeta {
             name: Some(parts.config.name.clone()),
             labels: Some(labels(parts)),
+            annotations: Some(annotations(parts)),
             ..ObjectMeta::default()
         },
         ..Node::default()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use coracle_network::Switch;
+use coracle_network::{Switch, tunnel::Tunnels};
 use coracle_runtime::Runtime;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -21,6 +21,8 @@ pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) switch: Arc<Switch>,
+    /// The way to the pods of other nodes, if there is one.
+    pub(crate) tunnels: Option<Arc<Tunnels>>,
     pub(crate) images: Images,
     pub(crate) references: Arc<References>,
     pub(crate) services: Arc<Services>,

@@ -19,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     parts::Parts,
+    policies,
     room::{self, Refusal, Requests},
     sandbox::Sandbox,
     worker::{self, Object},
@@ -162,6 +163,10 @@ impl Pods {
         let Some(uid) = pod.uid() else { return };
         let mut entries = self.entries.lock();
         if let Some(entry) = entries.get(&uid) {
+            if let Some(network) = entry.sandbox.network() {
+                // Labels may be others now, and policies are for pods by labels.
+                network.set_facts(policies::facts(&pod));
+            }
             entry.object.send_replace(Object::Is(pod));
             return;
         }

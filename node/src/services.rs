@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use coracle_network::{
-    Endpoint, EndpointSlice, NodePorts, Protocol, Service, ServiceKind, ServicePort, SlicePort,
-    Switch, vip,
+    Endpoint, EndpointSlice, NodePorts, Place, Protocol, Service, ServiceKind, ServicePort,
+    SlicePort, Switch, TrafficPolicy, vip,
 };
 use futures::StreamExt;
 use k8s_openapi::api::{core::v1, discovery::v1 as discovery};
@@ -32,7 +32,9 @@ type Key = (String, String);
 #[derive(Debug)]
 pub struct Services {
     /// The node these are for.
-    node: String,
+    place: RwLock<Place>,
+    /// There is a way to the pods of other nodes.
+    reaches_others: bool,
     services: RwLock<BTreeMap<Key, Arc<v1::Service>>>,
     slices: RwLock<BTreeMap<Key, Arc<discovery::EndpointSlice>>>,
     changes: watch::Sender<u64>,
@@ -42,9 +44,10 @@ pub struct Services {
 impl Services {
     /// Those for a node; none were seen yet.
     #[must_use]
-    pub fn new(node: String) -> Self {
+    pub fn new(place: Place, reaches_others: bool) -> Self {
         Self {
-            node,
+            place: RwLock::new(place),
+            reaches_others,
             services: RwLock::default(),
             slices: RwLock::default(),
             changes: watch::Sender::new(0),
@@ -76,6 +79,15 @@ impl Services {
                 .chain(own.map(|(_, service)| service))
                 .map(Arc::as_ref),
         )
+    }
+
+    /// Says where the node is now.
+    pub(crate) fn set_place(&self, place: Place) {
+        if *self.place.read() == place {
+            return;
+        }
+        *self.place.write() = place;
+        self.changed(false, |_| {});
     }
 
     /// Watches Services and slices until `stop`.
@@ -110,6 +122,8 @@ impl Services {
         stop: CancellationToken,
     ) {
         let mut changes = self.changes.subscribe();
+        // Pods have ports of the node, too.
+        let mut switched = switch.changes();
         tokio::select! {
             () = stop.cancelled() => return,
             () = self.synced() => {}
@@ -119,6 +133,7 @@ impl Services {
             let table = self.table();
             let ops = switch.with_table(|old| vip::diff(old, &table));
             switch.apply(ops);
+            switched.mark_unchanged();
             let failed = ports.reconcile().await;
             for error in &failed {
                 tracing::warn!(port = error.port, address = %error.address, error = %error.source, "a node port cannot be opened");
@@ -132,12 +147,16 @@ impl Services {
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = changes.changed() => if changed.is_err() { return },
+                changed = switched.changed() => if changed.is_err() { return },
                 () = retry => {}
             }
         }
     }
 
     fn table(&self) -> vip::VipTable {
+        let place = self.place.read().clone();
+        // Without a way to other nodes their pods are not there, and may have the addresses of this one's.
+        let alone = (!self.reaches_others).then_some(place.node.as_str());
         let services: Vec<Service> = self
             .services
             .read()
@@ -148,21 +167,24 @@ impl Services {
             .slices
             .read()
             .values()
-            .filter_map(|one| slice(one, &self.node))
+            .filter_map(|one| slice(one, alone))
             .collect();
-        vip::build(&services, &slices)
+        vip::build(&services, &slices, &place)
     }
 }
 
 /// What a watch tells.
-enum Change<K> {
+pub(crate) enum Change<K> {
     All(Vec<K>),
     Put(K),
     Gone(K),
 }
 
 /// Applies a change; says whether it told everything there is.
-fn apply<K: kube::Resource>(known: &mut BTreeMap<Key, Arc<K>>, change: Change<K>) -> bool {
+pub(crate) fn apply<K: kube::Resource>(
+    known: &mut BTreeMap<Key, Arc<K>>,
+    change: Change<K>,
+) -> bool {
     let key = |object: &K| (object.namespace().unwrap_or_default(), object.name_any());
     match change {
         Change::All(objects) => {
@@ -178,7 +200,8 @@ fn apply<K: kube::Resource>(known: &mut BTreeMap<Key, Arc<K>>, change: Change<K>
     false
 }
 
-async fn follow<K>(api: Api<K>, mut tell: impl FnMut(Change<K>))
+/// Watches objects of a kind for ever, and tells of changes.
+pub(crate) async fn follow<K>(api: Api<K>, mut tell: impl FnMut(Change<K>))
 where
     K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
@@ -221,15 +244,19 @@ fn service(object: &v1::Service) -> Option<Service> {
         _ => ServiceKind::Virtual,
     };
     let listed = spec.cluster_ips.iter().flatten().map(String::as_str);
-    let mut addresses: Vec<IpAddr> = Vec::new();
-    for address in std::iter::once(single)
-        .chain(listed)
-        .filter_map(|text| text.parse().ok())
-    {
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
+    let status = object.status.as_ref();
+    let balancer = status.and_then(|status| status.load_balancer.as_ref());
+    let ingress = balancer
+        .into_iter()
+        .flat_map(|one| one.ingress.iter().flatten());
+    // One that is a proxy wants to see what goes through it (upstream: `ipMode`).
+    let ingress = ingress.filter(|one| one.ip_mode.as_deref() != Some("Proxy"));
+    let external = spec.external_ips.iter().flatten().map(String::as_str);
+    let external = external.chain(ingress.filter_map(|one| one.ip.as_deref()));
+    let is_local = |policy: &Option<String>| match policy.as_deref() {
+        Some("Local") => TrafficPolicy::Local,
+        _ => TrafficPolicy::Cluster,
+    };
     let port = |port: &v1::ServicePort| {
         Some(ServicePort {
             name: port.name.clone().unwrap_or_default(),
@@ -250,7 +277,13 @@ fn service(object: &v1::Service) -> Option<Service> {
         namespace: object.namespace().unwrap_or_default(),
         name: object.name_any(),
         kind,
-        addresses,
+        addresses: addresses(std::iter::once(single).chain(listed)),
+        external_addresses: addresses(external),
+        internal_policy: is_local(&spec.internal_traffic_policy),
+        external_policy: is_local(&spec.external_traffic_policy),
+        // One of a class is somebody else's to balance.
+        is_opened_by_nodes: spec.type_.as_deref() == Some("LoadBalancer")
+            && spec.load_balancer_class.is_none(),
         ports: spec.ports.iter().flatten().filter_map(port).collect(),
         // Upstream's default is three hours.
         affinity: sticks.then(|| {
@@ -264,8 +297,19 @@ fn service(object: &v1::Service) -> Option<Service> {
     })
 }
 
-/// Only the endpoints on this node: there is no way to another's pods yet, and nodes may give their pods the same addresses.
-fn slice(object: &discovery::EndpointSlice, node: &str) -> Option<EndpointSlice> {
+/// What the texts stand for, each once, in their order.
+fn addresses<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in texts.filter_map(|text| text.parse().ok()) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses
+}
+
+/// Only the endpoints on one node, if one is given.
+fn slice(object: &discovery::EndpointSlice, alone: Option<&str>) -> Option<EndpointSlice> {
     let service = object.metadata.labels.as_ref()?.get(SERVICE_NAME)?.clone();
     let port = |port: &discovery::EndpointPort| {
         Some(SlicePort {
@@ -276,6 +320,7 @@ fn slice(object: &discovery::EndpointSlice, node: &str) -> Option<EndpointSlice>
     };
     let endpoint = |endpoint: &discovery::Endpoint| {
         let conditions = endpoint.conditions.as_ref();
+        let hints = endpoint.hints.as_ref();
         // What is not said counts as ready (the API's rule).
         let ready = conditions
             .and_then(|conditions| conditions.ready)
@@ -294,6 +339,19 @@ fn slice(object: &discovery::EndpointSlice, node: &str) -> Option<EndpointSlice>
                 .and_then(|conditions| conditions.terminating)
                 .unwrap_or(false),
             hostname: endpoint.hostname.clone(),
+            node: endpoint.node_name.clone(),
+            for_nodes: hints
+                .and_then(|hints| hints.for_nodes.as_ref())
+                .into_iter()
+                .flatten()
+                .map(|one| one.name.clone())
+                .collect(),
+            for_zones: hints
+                .and_then(|hints| hints.for_zones.as_ref())
+                .into_iter()
+                .flatten()
+                .map(|one| one.name.clone())
+                .collect(),
         }
     };
     Some(EndpointSlice {
@@ -304,7 +362,10 @@ fn slice(object: &discovery::EndpointSlice, node: &str) -> Option<EndpointSlice>
             .endpoints
             .iter()
             .flatten()
-            .filter(|one| one.node_name.as_deref().is_none_or(|on| on == node))
+            .filter(|one| {
+                let on = one.node_name.as_deref();
+                on.zip(alone).is_none_or(|(on, node)| on == node)
+            })
             .map(endpoint)
             .collect(),
     })
@@ -322,8 +383,10 @@ mod tests {
             "metadata": { "name": "web", "namespace": "shop" },
             "spec": {
                 "type": "NodePort", "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"], "sessionAffinity": "ClientIP", "publishNotReadyAddresses": true,
-                "ports": [{ "name": "http", "port": 80, "nodePort": 30080 }, { "name": "s", "port": 9, "protocol": "SCTP" }]
-            }
+                "ports": [{ "name": "http", "port": 80, "nodePort": 30080 }, { "name": "s", "port": 9, "protocol": "SCTP" }],
+                "externalIPs": ["203.0.113.5"], "internalTrafficPolicy": "Local"
+            },
+            "status": { "loadBalancer": { "ingress": [{ "ip": "203.0.113.6", "ipMode": "VIP" }, { "ip": "203.0.113.7", "ipMode": "Proxy" }, { "hostname": "lb" }] } }
         }))
         .unwrap();
         let of = service(&object).unwrap();
@@ -333,6 +396,15 @@ mod tests {
         assert_eq!(of.ports[0].node_port, Some(30080));
         assert_eq!(of.affinity, Some(Duration::from_secs(10_800)));
         assert!(of.publish_not_ready);
+        let external: Vec<String> = of
+            .external_addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(external, ["203.0.113.5", "203.0.113.6"]);
+        assert_eq!(of.internal_policy, TrafficPolicy::Local);
+        assert_eq!(of.external_policy, TrafficPolicy::Cluster);
+        assert!(!of.is_opened_by_nodes);
     }
 
     #[test]
@@ -344,7 +416,7 @@ mod tests {
             "endpoints": [{ "addresses": ["10.1.0.2"], "nodeName": "n" }, { "addresses": ["10.1.0.2"], "nodeName": "other" }, { "addresses": ["10.1.0.3"], "conditions": { "ready": false, "serving": true, "terminating": true } }]
         }))
         .unwrap();
-        let of = slice(&object, "n").unwrap();
+        let of = slice(&object, Some("n")).unwrap();
         assert_eq!((of.service.as_str(), of.ports[0].port), ("web", 8080));
         assert_eq!(of.endpoints.len(), 2, "pods of other nodes are not reached");
         assert!(of.endpoints[0].ready && of.endpoints[0].serving && !of.endpoints[0].terminating);
@@ -353,7 +425,7 @@ mod tests {
 
     #[test]
     fn pods_learn_of_their_namespaces_services_and_of_the_api_server() {
-        let services = Services::new("n".to_owned());
+        let services = Services::new(Place::default(), false);
         let service = |namespace: &str, name: &str| {
             let object = json!({ "metadata": { "name": name, "namespace": namespace }, "spec": { "clusterIP": "10.96.0.1", "ports": [{ "port": 80 }] } });
             Change::Put(serde_json::from_value(object).unwrap())

@@ -15,6 +15,7 @@ mod figures;
 mod http;
 mod machine;
 mod memory;
+mod net;
 mod pods;
 mod start;
 mod wasmtime_serve;
@@ -36,6 +37,8 @@ enum Bench {
     Start,
     /// Requests through a Service from outside, beside `wasmtime serve` with the same component.
     Http,
+    /// The virtual network itself: looking up Services, round trips and bytes, beside the kernel's loopback.
+    Net,
 }
 
 fn main() {
@@ -47,5 +50,6 @@ fn main() {
             start::run();
         }
         Bench::Http => http::run(),
+        Bench::Net => net::run(),
     }
 }

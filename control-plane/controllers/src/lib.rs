@@ -17,6 +17,7 @@ pub mod deployment;
 pub mod endpoints;
 pub mod garbage;
 pub mod job;
+pub mod load_balancer;
 pub mod namespace;
 pub mod node_health;
 pub mod replica_set;

@@ -10,6 +10,8 @@ pub struct Counters {
     accepted: AtomicU64,
     connected: AtomicU64,
     refused: AtomicU64,
+    dropped: AtomicU64,
+    denied: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -25,6 +27,26 @@ pub struct Traffic {
     pub connected: u64,
     /// Connections the pod tried to make in vain.
     pub refused: u64,
+    /// Datagrams that found the socket's queue full.
+    pub dropped: u64,
+    /// Connections and datagrams, from the pod or to it, that policy did not let through.
+    pub denied: u64,
+}
+
+impl Traffic {
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            received: self.received + other.received,
+            sent: self.sent + other.sent,
+            accepted: self.accepted + other.accepted,
+            connected: self.connected + other.connected,
+            refused: self.refused + other.refused,
+            dropped: self.dropped + other.dropped,
+            denied: self.denied + other.denied,
+        }
+    }
 }
 
 impl Counters {
@@ -48,6 +70,14 @@ impl Counters {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn denied(&self) {
+        self.denied.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The counters now.
     #[must_use]
     pub fn read(&self) -> Traffic {
@@ -58,6 +88,8 @@ impl Counters {
             accepted: of(&self.accepted),
             connected: of(&self.connected),
             refused: of(&self.refused),
+            dropped: of(&self.dropped),
+            denied: of(&self.denied),
         }
     }
 }

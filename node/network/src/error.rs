@@ -39,6 +39,9 @@ pub enum NetError {
     /// A bound on sockets was reached.
     #[error("too many sockets")]
     NewSocketLimit,
+    /// More bytes than a datagram holds.
+    #[error("datagram too large")]
+    DatagramTooLarge,
     /// Nobody has that name.
     #[error("name not resolvable")]
     NameUnresolvable,
@@ -62,6 +65,7 @@ impl From<NetError> for std::io::Error {
             NetError::ConnectionAborted => ErrorKind::ConnectionAborted,
             NetError::Timeout => ErrorKind::TimedOut,
             NetError::NewSocketLimit => ErrorKind::QuotaExceeded,
+            NetError::DatagramTooLarge => ErrorKind::InvalidInput,
             NetError::NameUnresolvable => ErrorKind::NotFound,
             NetError::NotSupported => ErrorKind::Unsupported,
         };

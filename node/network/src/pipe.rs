@@ -29,8 +29,12 @@ struct Inner {
     length: usize,
     /// No more will be written: the reader gets what is queued, then the end.
     finished: bool,
+    /// The connection breaks once what is queued is read.
+    broken: bool,
     /// Nobody will read: writing fails.
     abandoned: bool,
+    /// Nobody will read, though the reader is still there: what is written is thrown away.
+    discarding: bool,
     /// The connection broke: what is queued is lost.
     reset: bool,
     readers: Wakers,
@@ -63,7 +67,9 @@ impl Pipe {
             return Err(NetError::ConnectionReset);
         }
         let Some(mut chunk) = inner.chunks.pop_front() else {
-            return if inner.finished {
+            return if inner.broken {
+                Err(NetError::ConnectionReset)
+            } else if inner.finished || inner.discarding || inner.abandoned {
                 Ok(None)
             } else {
                 Err(NetError::WouldBlock)
@@ -89,8 +95,13 @@ impl Pipe {
         if inner.finished {
             return Err(NetError::InvalidState);
         }
-        if inner.reset || inner.abandoned {
+        if inner.reset || inner.abandoned || inner.broken {
             return Err(NetError::ConnectionReset);
+        }
+        if inner.discarding {
+            let written = bytes.len();
+            bytes.clear();
+            return Ok(written);
         }
         let room = self.capacity.saturating_sub(inner.length);
         if room == 0 {
@@ -118,7 +129,7 @@ impl Pipe {
         if inner.finished {
             return Err(NetError::InvalidState);
         }
-        if inner.reset || inner.abandoned {
+        if inner.reset || inner.abandoned || inner.broken {
             return Err(NetError::ConnectionReset);
         }
         Ok(self.capacity.saturating_sub(inner.length))
@@ -127,7 +138,7 @@ impl Pipe {
     /// Ready when a read would not block.
     pub fn poll_readable(&self, context: &Context<'_>) -> Poll<()> {
         let mut inner = self.inner.lock();
-        if inner.reset || inner.finished || !inner.chunks.is_empty() {
+        if inner.is_ended() || !inner.chunks.is_empty() {
             return Poll::Ready(());
         }
         inner.readers.register(context);
@@ -137,7 +148,7 @@ impl Pipe {
     /// Ready when a write would not block.
     pub fn poll_writable(&self, context: &Context<'_>) -> Poll<()> {
         let mut inner = self.inner.lock();
-        if inner.reset || inner.abandoned || inner.finished || inner.length < self.capacity {
+        if inner.is_ended() || inner.length < self.capacity {
             return Poll::Ready(());
         }
         inner.writers.register(context);
@@ -149,7 +160,34 @@ impl Pipe {
         self.change(|inner| inner.finished = true);
     }
 
-    /// Nothing more will be read. What is queued is dropped; if that loses bytes, or more are written, the writer learns of it.
+    /// Nothing more will be written, and the reader is to know that something was lost: after what is queued it reads a reset instead of the end.
+    pub fn break_off(&self) {
+        self.change(|inner| inner.broken = true);
+    }
+
+    /// Nothing more will be read, though the reader stays: it reads the end from now on, and the writer does not notice (`SHUT_RD`).
+    pub fn discard(&self) {
+        self.change(|inner| {
+            inner.discarding = true;
+            inner.chunks.clear();
+            inner.length = 0;
+        });
+    }
+
+    /// Whether reading would give the end or an error, now and always.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.is_ended() && inner.chunks.is_empty()
+    }
+
+    /// Whether bytes wait to be read.
+    #[must_use]
+    pub fn has_unread(&self) -> bool {
+        self.inner.lock().length > 0
+    }
+
+    /// Nothing more will be read. What is queued is dropped; if more is written, the writer learns of it.
     pub fn abandon(&self) {
         self.change(|inner| {
             inner.abandoned = true;
@@ -181,6 +219,13 @@ impl Pipe {
         drop(inner);
         readers.wake();
         writers.wake();
+    }
+}
+
+impl Inner {
+    /// Nothing waits any more, neither to be read nor for room.
+    fn is_ended(&self) -> bool {
+        self.reset || self.finished || self.broken || self.abandoned || self.discarding
     }
 }
 
@@ -231,6 +276,22 @@ mod tests {
             pipe.try_write(&mut Bytes::from_static(b"x")),
             Err(NetError::ConnectionReset)
         );
+    }
+
+    #[test]
+    fn a_broken_pipe_gives_what_it_has_first_and_a_discarding_one_nothing() {
+        let pipe = Pipe::new();
+        pipe.try_write(&mut Bytes::from_static(b"kept")).unwrap();
+        pipe.break_off();
+        assert_eq!(pipe.room(), Err(NetError::ConnectionReset));
+        assert_eq!(pipe.try_read(9).unwrap().unwrap(), "kept");
+        assert_eq!(pipe.try_read(9), Err(NetError::ConnectionReset));
+        let pipe = Pipe::with_capacity(2);
+        pipe.try_write(&mut Bytes::from_static(b"ab")).unwrap();
+        pipe.discard();
+        assert_eq!(pipe.try_read(9), Ok(None));
+        assert_eq!(pipe.try_write(&mut Bytes::from_static(b"more")), Ok(4));
+        assert!(!pipe.has_unread());
     }
 
     async fn copy(pipe: Arc<Pipe>, data: Vec<u8>, step: usize) {

@@ -12,14 +12,25 @@ pub enum Protocol {
 }
 
 /// How a Service is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ServiceKind {
     /// At virtual addresses.
+    #[default]
     Virtual,
     /// By name alone: its name stands for its pods.
     Headless,
     /// Its name stands for another name.
     ExternalName(String),
+}
+
+/// Which of a Service's endpoints may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TrafficPolicy {
+    /// Those of all nodes.
+    #[default]
+    Cluster,
+    /// Those of this node.
+    Local,
 }
 
 /// A port of a Service.
@@ -36,7 +47,7 @@ pub struct ServicePort {
 }
 
 /// A Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     /// Its namespace.
     pub namespace: String,
@@ -46,12 +57,20 @@ pub struct Service {
     pub kind: ServiceKind,
     /// Its virtual addresses.
     pub addresses: Vec<IpAddr>,
+    /// Addresses from outside the cluster that lead to it too: external ones, and its load balancer's.
+    pub external_addresses: Vec<IpAddr>,
     /// Its ports.
     pub ports: Vec<ServicePort>,
     /// Keeps a client with its pod for so long after the last connection.
     pub affinity: Option<Duration>,
     /// Names and sends to pods that are not ready, too.
     pub publish_not_ready: bool,
+    /// What callers in the cluster are sent to.
+    pub internal_policy: TrafficPolicy,
+    /// What callers from outside are sent to.
+    pub external_policy: TrafficPolicy,
+    /// The nodes are its load balancer: they open its ports under their own numbers.
+    pub is_opened_by_nodes: bool,
 }
 
 /// A port of the endpoints in a slice.
@@ -78,10 +97,32 @@ pub struct Endpoint {
     pub terminating: bool,
     /// Its host name, where the Service names it.
     pub hostname: Option<String>,
+    /// The node it is on.
+    pub node: Option<String>,
+    /// The nodes that should use it; empty: that is not said.
+    pub for_nodes: Vec<String>,
+    /// The zones that should use it; empty: that is not said.
+    pub for_zones: Vec<String>,
+}
+
+impl Default for Endpoint {
+    /// One that is ready: what is not said counts as that.
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            ready: true,
+            serving: true,
+            terminating: false,
+            hostname: None,
+            node: None,
+            for_nodes: Vec::new(),
+            for_zones: Vec::new(),
+        }
+    }
 }
 
 /// Some endpoints of a Service that have the same ports.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointSlice {
     /// The namespace.
     pub namespace: String,
@@ -91,4 +132,15 @@ pub struct EndpointSlice {
     pub ports: Vec<SlicePort>,
     /// The endpoints.
     pub endpoints: Vec<Endpoint>,
+}
+
+/// Where the table of Services is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The node.
+    pub node: String,
+    /// Its zone; empty when it is in none.
+    pub zone: String,
+    /// The addresses of the cluster's nodes: node ports are reached there, from pods too.
+    pub node_addresses: Vec<IpAddr>,
 }

@@ -1,24 +1,28 @@
 //! A pod's network namespace, shared by its containers: its own loopback, its address, its ports.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     future::{Future, poll_fn},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicU16, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::{
+    connections::Connections,
     counters::{Counters, Traffic},
     dns,
     error::NetError,
     listener::{Queue, Service, TcpListener},
+    node_port::HostPort,
+    policy::PodFacts,
+    ports::{Ports, TcpBinding},
     stream::TcpStream,
     switch::Switch,
+    udp::UdpPorts,
 };
 
 /// Whose network it is.
@@ -38,10 +42,6 @@ pub struct PodIdentity {
     pub subdomain: Option<String>,
 }
 
-/// Ports that are given to connections going out, as Linux' default range.
-const EPHEMERAL: std::ops::RangeInclusive<u16> = 32768..=60999;
-/// How many ports a pod can listen on.
-const LISTENERS_LIMIT: usize = 1024;
 /// How many connections a pod can be making at once.
 const CONNECTING_LIMIT: usize = 4096;
 
@@ -49,41 +49,43 @@ const CONNECTING_LIMIT: usize = 4096;
 #[derive(Debug)]
 pub struct PodStack {
     identity: PodIdentity,
+    /// The pod's addresses, the main one first: at most one of a family.
+    addresses: Vec<IpAddr>,
     switch: Weak<Switch>,
-    ports: Mutex<Ports>,
-    next_port: AtomicU16,
+    pub(crate) ports: Mutex<Ports>,
+    pub(crate) udp: UdpPorts,
+    connections: Arc<Connections>,
     connecting: Mutex<usize>,
+    /// The node's ports that lead here.
+    host_ports: Mutex<Vec<HostPort>>,
+    /// What policies need to know.
+    facts: RwLock<Arc<PodFacts>>,
     /// While set, a listener that goes is parked instead of closed.
     restarting: AtomicBool,
-    counters: Arc<Counters>,
-    this: Weak<PodStack>,
-}
-
-#[derive(Debug, Default)]
-struct Ports {
-    /// Listening ports: by address and port.
-    listening: BTreeMap<(IpAddr, u16), Arc<Queue>>,
-    /// Bound, not listening.
-    bound: BTreeSet<(IpAddr, u16)>,
-    /// No new listeners or connections.
-    closed: bool,
-}
-
-/// A port held but not listened on yet. Dropping it gives it back.
-#[derive(Debug)]
-pub struct TcpBinding {
-    stack: Arc<PodStack>,
-    address: SocketAddr,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) this: Weak<PodStack>,
 }
 
 impl PodStack {
-    pub(crate) fn new(identity: PodIdentity, switch: Weak<Switch>) -> Arc<Self> {
+    pub(crate) fn new(identity: PodIdentity, more: &[IpAddr], switch: Weak<Switch>) -> Arc<Self> {
+        let facts = PodFacts {
+            namespace: identity.namespace.clone(),
+            name: identity.name.clone(),
+            ..PodFacts::default()
+        };
+        let addresses = std::iter::once(identity.ip)
+            .chain(more.iter().copied())
+            .collect();
         Arc::new_cyclic(|this| Self {
             identity,
+            addresses,
             switch,
             ports: Mutex::default(),
-            next_port: AtomicU16::new(*EPHEMERAL.start()),
+            udp: UdpPorts::default(),
+            connections: Arc::default(),
             connecting: Mutex::new(0),
+            host_ports: Mutex::default(),
+            facts: RwLock::new(Arc::new(facts)),
             restarting: AtomicBool::new(false),
             counters: Arc::default(),
             this: Weak::clone(this),
@@ -102,35 +104,33 @@ impl PodStack {
         self.counters.read()
     }
 
+    /// The pod's addresses, the main one first.
+    #[must_use]
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
     /// Holds an address and port. Port 0 chooses a free one.
     ///
     /// # Errors
-    /// `AddressNotBindable` for addresses of others, `AddressInUse`, `NewSocketLimit`, `InvalidState` when the pod has stopped.
+    /// `AddressNotBindable` for addresses of others, `InvalidArgument` for those that are nobody's alone, `AddressInUse`, `NewSocketLimit`,
+    /// `InvalidState` when the pod has stopped.
     pub fn tcp_bind(&self, address: SocketAddr) -> Result<TcpBinding, NetError> {
         let stack = self.this.upgrade().ok_or(NetError::InvalidState)?;
-        if !self.is_own(address.ip()) && !address.ip().is_unspecified() {
-            return Err(NetError::AddressNotBindable);
+        if !is_unicast(address.ip()) {
+            return Err(NetError::InvalidArgument);
         }
-        let mut ports = self.ports.lock();
-        if ports.closed {
-            return Err(NetError::InvalidState);
+        self.check_bindable(address.ip())?;
+        let address = self.ports.lock().hold(address, &self.connections)?;
+        Ok(TcpBinding { stack, address })
+    }
+
+    pub(crate) fn check_bindable(&self, ip: IpAddr) -> Result<(), NetError> {
+        if self.is_own(ip) || ip.is_unspecified() {
+            Ok(())
+        } else {
+            Err(NetError::AddressNotBindable)
         }
-        if ports.bound.len() + ports.listening.len() >= LISTENERS_LIMIT {
-            return Err(NetError::NewSocketLimit);
-        }
-        let port = match address.port() {
-            0 => self
-                .free_port(&ports, address.ip())
-                .ok_or(NetError::AddressInUse)?,
-            port if ports.is_taken(address.ip(), port) => return Err(NetError::AddressInUse),
-            port => port,
-        };
-        ports.bound.insert((address.ip(), port));
-        drop(ports);
-        Ok(TcpBinding {
-            stack,
-            address: SocketAddr::new(address.ip(), port),
-        })
     }
 
     /// [`PodStack::tcp_bind`] and [`TcpBinding::listen`] in one.
@@ -152,31 +152,84 @@ impl PodStack {
         let stack = self.this.upgrade();
         async move {
             let stack = stack.ok_or(NetError::InvalidState)?;
-            let _permit = stack.begin_connecting()?;
-            let connected = stack.connect(address).await;
-            match &connected {
-                Ok(_) => stack.counters.connected(),
-                Err(_) => stack.counters.refused(),
-            }
-            connected.map(|stream| stream.counted(&stack.counters))
+            stack.connect_counted(address, None).await
         }
     }
 
-    async fn connect(&self, address: SocketAddr) -> Result<TcpStream, NetError> {
+    pub(crate) async fn connect_counted(
+        self: &Arc<Self>,
+        target: SocketAddr,
+        bound: Option<SocketAddr>,
+    ) -> Result<TcpStream, NetError> {
+        let _permit = self.begin_connecting()?;
+        let connected = self.connect(target, bound).await;
+        match &connected {
+            Ok(_) => self.counters.connected(),
+            Err(_) => self.counters.refused(),
+        }
+        connected.map(|stream| stream.counted(&self.counters))
+    }
+
+    async fn connect(
+        &self,
+        target: SocketAddr,
+        bound: Option<SocketAddr>,
+    ) -> Result<TcpStream, NetError> {
         // A connection to the unspecified address is one to oneself, as on Linux.
-        let target = match address.ip() {
+        let ip = match target.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
             IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
             ip => ip,
         };
-        let address = SocketAddr::new(target, address.port());
-        if self.is_own(target) {
-            let source = SocketAddr::new(target, self.source_port());
-            return self.offer(address, source).await;
+        let target = SocketAddr::new(ip, target.port());
+        let source = self.source_for(bound.map(|bound| bound.ip()), ip)?;
+        let reserved = match bound {
+            Some(bound) => self
+                .connections
+                .reserve_from(SocketAddr::new(source, bound.port()), target)?,
+            None => self.connections.reserve(source, target)?,
+        };
+        let source = reserved.source();
+        let stream = if self.is_own(ip) {
+            self.offer(target, source).await?
+        } else {
+            let switch = self.switch.upgrade().ok_or(NetError::RemoteUnreachable)?;
+            switch.connect(source, target).await?
+        };
+        Ok(stream.holding(reserved))
+    }
+
+    /// The address that what goes to `target` comes from, when the socket was bound to `bound`.
+    ///
+    /// # Errors
+    /// `RemoteUnreachable` when the pod has no address of the target's family, `InvalidArgument` when it would leave from loopback: both as Linux.
+    pub(crate) fn source_for(
+        &self,
+        bound: Option<IpAddr>,
+        target: IpAddr,
+    ) -> Result<IpAddr, NetError> {
+        if let Some(bound) = bound
+            && !bound.is_unspecified()
+        {
+            return if bound.is_loopback() && !self.is_own(target) {
+                Err(NetError::InvalidArgument)
+            } else {
+                Ok(bound)
+            };
         }
-        let switch = self.switch.upgrade().ok_or(NetError::RemoteUnreachable)?;
-        let source = SocketAddr::new(self.identity.ip, self.source_port());
-        switch.connect(source, address).await
+        if target.is_loopback() {
+            return Ok(if target.is_ipv4() {
+                Ipv4Addr::LOCALHOST.into()
+            } else {
+                Ipv6Addr::LOCALHOST.into()
+            });
+        }
+        if self.is_own(target) {
+            return Ok(target);
+        }
+        let of_family = |own: &&IpAddr| own.is_ipv4() == target.is_ipv4();
+        let own = self.addresses.iter().find(of_family);
+        own.copied().ok_or(NetError::RemoteUnreachable)
     }
 
     /// Makes a connection from `source` to a listening port of this stack, waiting while its queue is full or parked.
@@ -243,6 +296,35 @@ impl PodStack {
         }
     }
 
+    /// Has ports of the node lead to the pod. Whoever opens them is told by [`Switch::changes`].
+    pub fn set_host_ports(&self, ports: Vec<HostPort>) {
+        *self.host_ports.lock() = ports;
+        if let Some(switch) = self.switch.upgrade() {
+            switch.changed();
+        }
+    }
+
+    /// Says what policies need to know of the pod. Connections that exist are not touched.
+    pub fn set_facts(&self, facts: PodFacts) {
+        if *self.facts() == facts {
+            return;
+        }
+        let facts = Arc::new(facts);
+        *self.facts.write() = Arc::clone(&facts);
+        self.udp.conversations.lock().clear();
+        if let Some(switch) = self.switch.upgrade() {
+            switch.tell(&self.addresses, Some(&facts));
+        }
+    }
+
+    pub(crate) fn facts(&self) -> Arc<PodFacts> {
+        Arc::clone(&self.facts.read())
+    }
+
+    pub(crate) fn host_ports(&self) -> Vec<HostPort> {
+        self.host_ports.lock().clone()
+    }
+
     /// Takes no new connections on any port; those open go on, those waiting can still be accepted.
     pub fn drain(&self) {
         let queues: Vec<_> = self.ports.lock().listening.values().cloned().collect();
@@ -260,8 +342,9 @@ impl PodStack {
         for queue in queues.into_values() {
             queue.close();
         }
+        self.udp.close();
         if let Some(switch) = self.switch.upgrade() {
-            switch.detach(&self.identity);
+            switch.detach(self);
         }
     }
 
@@ -287,28 +370,17 @@ impl PodStack {
         queue.close();
     }
 
-    fn is_own(&self, ip: IpAddr) -> bool {
-        ip.is_loopback() || ip == self.identity.ip
+    /// Whether packets to an address stay in the pod.
+    pub(crate) fn is_own(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.addresses.contains(&ip)
     }
 
-    fn source_port(&self) -> u16 {
-        let next = |port: u16| {
-            Some(if port >= *EPHEMERAL.end() {
-                *EPHEMERAL.start()
-            } else {
-                port + 1
-            })
-        };
-        // The update function never declines.
-        self.next_port
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
-            .unwrap_or(*EPHEMERAL.start())
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
     }
 
-    fn free_port(&self, ports: &Ports, ip: IpAddr) -> Option<u16> {
-        let start = self.source_port();
-        let all = (start..=*EPHEMERAL.end()).chain(*EPHEMERAL.start()..start);
-        all.into_iter().find(|port| !ports.is_taken(ip, *port))
+    pub(crate) fn switch(&self) -> Option<Arc<Switch>> {
+        self.switch.upgrade()
     }
 
     fn begin_connecting(self: &Arc<Self>) -> Result<Connecting, NetError> {
@@ -330,68 +402,11 @@ impl Drop for Connecting {
     }
 }
 
-impl Ports {
-    /// Whether `ip` and `port` collide with what is bound: the unspecified address collides with every one. A parked port may be taken over.
-    fn is_taken(&self, ip: IpAddr, port: u16) -> bool {
-        let collides = |other: IpAddr| other == ip || other.is_unspecified() || ip.is_unspecified();
-        let listening = self
-            .listening
-            .iter()
-            .filter(|(_, queue)| queue.service() == Service::Open);
-        self.bound
-            .iter()
-            .chain(listening.map(|(key, _)| key))
-            .any(|(other, taken)| *taken == port && collides(*other))
-    }
-
-    /// Who listens on an address, itself or every one of its kind.
-    fn listener(&self, ip: IpAddr, port: u16) -> Option<Arc<Queue>> {
-        let any: IpAddr = if ip.is_ipv4() {
-            Ipv4Addr::UNSPECIFIED.into()
-        } else {
-            Ipv6Addr::UNSPECIFIED.into()
-        };
-        // A socket on [::] takes IPv4 connections too, as on Linux with its default settings.
-        let candidates = [ip, any, Ipv6Addr::UNSPECIFIED.into()];
-        candidates
-            .iter()
-            .find_map(|ip| self.listening.get(&(*ip, port)))
-            .cloned()
-    }
-}
-
-impl TcpBinding {
-    /// The address held.
-    #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Begins to listen. A port that was parked is taken over with whoever waits at it.
-    ///
-    /// # Errors
-    /// `InvalidState` when the pod has stopped.
-    pub fn listen(self, backlog: usize) -> Result<TcpListener, NetError> {
-        let key = (self.address.ip(), self.address.port());
-        let mut ports = self.stack.ports.lock();
-        if ports.closed {
-            return Err(NetError::InvalidState);
-        }
-        let fresh = || Arc::new(Queue::new(self.address, Arc::clone(&self.stack.counters)));
-        let queue = Arc::clone(ports.listening.entry(key).or_insert_with(fresh));
-        drop(ports);
-        queue.reopen(backlog);
-        Ok(TcpListener::new(queue, Weak::clone(&self.stack.this)))
-    }
-}
-
-impl Drop for TcpBinding {
-    fn drop(&mut self) {
-        self.stack
-            .ports
-            .lock()
-            .bound
-            .remove(&(self.address.ip(), self.address.port()));
+/// Whether an address is one host's.
+pub(crate) fn is_unicast(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => !ip.is_multicast() && !ip.is_broadcast(),
+        IpAddr::V6(ip) => !ip.is_multicast(),
     }
 }
 

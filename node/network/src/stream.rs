@@ -13,15 +13,16 @@ use std::{
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{counters::Counters, error::NetError, pipe::Pipe};
+use crate::{balance::Backend, counters::Counters, error::NetError, pipe::Pipe};
 
-/// One side of a connection. Dropping it closes it: what was written still arrives, what is not read yet is lost.
+/// One side of a connection. Dropping it closes it: what was written still arrives, what is not read yet is lost, and then the other side learns of it.
 pub struct TcpStream {
     incoming: Arc<Pipe>,
     outgoing: Arc<Pipe>,
     local: SocketAddr,
     peer: SocketAddr,
     counters: Option<Arc<Counters>>,
+    backend: Option<Backend>,
     on_close: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
@@ -45,6 +46,7 @@ impl TcpStream {
             local: client,
             peer: server,
             counters: None,
+            backend: None,
             on_close: None,
         };
         let far = Self {
@@ -53,6 +55,7 @@ impl TcpStream {
             local: server,
             peer: client,
             counters: None,
+            backend: None,
             on_close: None,
         };
         (near, far)
@@ -72,11 +75,35 @@ impl TcpStream {
         self
     }
 
-    /// Calls `ended` when this side is dropped.
+    #[must_use]
+    pub(crate) fn of_backend(mut self, backend: Backend) -> Self {
+        self.backend = Some(backend);
+        self
+    }
+
+    /// The pod that a Service chose for this connection, to say how it went.
+    #[must_use]
+    pub fn backend(&self) -> Option<Backend> {
+        self.backend.clone()
+    }
+
+    /// Calls `ended` when this side is dropped, after what is to be called already.
     #[must_use]
     pub(crate) fn on_close(mut self, ended: Box<dyn FnOnce() + Send + Sync>) -> Self {
-        self.on_close = Some(ended);
+        self.on_close = Some(match self.on_close.take() {
+            None => ended,
+            Some(before) => Box::new(move || {
+                before();
+                ended();
+            }),
+        });
         self
+    }
+
+    /// Keeps `held` until this side is dropped.
+    #[must_use]
+    pub(crate) fn holding<T: Send + Sync + 'static>(self, held: T) -> Self {
+        self.on_close(Box::new(move || drop(held)))
     }
 
     /// This side's address.
@@ -149,9 +176,15 @@ impl TcpStream {
         self.outgoing.is_drained()
     }
 
-    /// Nothing more will be read here.
+    /// Whether reading would give the end or an error, now and always.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.incoming.is_at_end()
+    }
+
+    /// Nothing more will be read here: reading yields the end. The other side does not notice, as on Linux.
     pub fn shutdown_read(&self) {
-        self.incoming.abandon();
+        self.incoming.discard();
     }
 
     /// Nothing more will be written here: the other side reads to the end.
@@ -168,7 +201,12 @@ impl TcpStream {
 
 impl Drop for TcpStream {
     fn drop(&mut self) {
-        self.outgoing.finish();
+        // Whoever goes without having read everything breaks the connection, so that the other side does not take it for a goodbye.
+        if self.incoming.has_unread() {
+            self.outgoing.break_off();
+        } else {
+            self.outgoing.finish();
+        }
         self.incoming.abandon();
         if let Some(ended) = self.on_close.take() {
             ended();
@@ -275,6 +313,33 @@ mod tests {
             client.write_all(b"x").await.unwrap_err().kind(),
             io::ErrorKind::BrokenPipe
         );
+    }
+
+    #[tokio::test]
+    async fn whoever_goes_with_bytes_unread_resets_after_its_last_word() {
+        let (mut client, mut server) = pair();
+        client.write_all(b"ignored").await.unwrap();
+        server.write_all(b"bye").await.unwrap();
+        drop(server);
+        let mut heard = [0; 3];
+        client.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"bye");
+        let reset = client.read(&mut heard).await.unwrap_err();
+        assert_eq!(reset.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn after_shutting_down_reading_the_end_is_read_and_writing_goes_on() {
+        let (mut client, mut server) = pair();
+        client.write_all(b"lost").await.unwrap();
+        server.shutdown_read();
+        assert_eq!(server.try_read(9), Ok(None));
+        client.write_all(b"lost too").await.unwrap();
+        server.write_all(b"heard").await.unwrap();
+        drop(server);
+        let mut heard = String::new();
+        client.read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, "heard");
     }
 
     #[tokio::test]

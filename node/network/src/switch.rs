@@ -1,5 +1,8 @@
 //! What connects the pods of a node with each other, with Services, and with the host's own business (probes, node ports). One per node.
 
+mod consent;
+mod datagrams;
+
 use std::{
     collections::HashMap,
     fmt,
@@ -10,18 +13,30 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
+use self::datagrams::Callers;
+pub(crate) use self::datagrams::Outside;
 use crate::{
-    balance::Balancer,
-    dns::Names,
+    balance::{Backend, Balancer},
+    dns::{self, Names},
     error::NetError,
+    node_port::HostPort,
+    policy::{Denial, PodFacts, Policies},
     service::Protocol,
     stack::{PodIdentity, PodStack},
     stream::TcpStream,
+    topology::Backends,
     vip::{TableOp, Vip, VipKey, VipTable},
 };
+
+/// Datagrams that may wait for another node to tell of its pod.
+const ASKING: usize = 256;
+
+/// Connections of pods to the DNS server.
+const DNS_CONNECTIONS: usize = 256;
 
 /// How a switch is set up.
 #[derive(Clone, Debug)]
@@ -30,6 +45,8 @@ pub struct SwitchConfig {
     pub cluster_domain: String,
     /// The address that the host's own connections to pods come from.
     pub host_ip: IpAddr,
+    /// Where pods may ask for names by DNS; nowhere if it is not given.
+    pub dns_ip: Option<IpAddr>,
     /// How long a connection waits for a listener whose queue is full or whose container restarts.
     pub connect_timeout: Duration,
 }
@@ -37,11 +54,15 @@ pub struct SwitchConfig {
 /// A connection being made to another node.
 pub type Dialing = Pin<Box<dyn Future<Output = Result<TcpStream, NetError>> + Send>>;
 
+/// A question about a pod of another node.
+pub type Asking = Pin<Box<dyn Future<Output = Result<Option<Arc<PodFacts>>, NetError>> + Send>>;
+
 impl Default for SwitchConfig {
     fn default() -> Self {
         Self {
             cluster_domain: "cluster.local".to_owned(),
             host_ip: Ipv4Addr::new(169, 254, 1, 1).into(),
+            dns_ip: None,
             connect_timeout: Duration::from_secs(10),
         }
     }
@@ -51,6 +72,23 @@ impl Default for SwitchConfig {
 pub trait Dialer: Send + Sync + 'static {
     /// Opens a connection to a pod that is not on this node. `None`: the address is no pod's.
     fn dial(&self, source: SocketAddr, target: SocketAddr) -> Option<Dialing>;
+
+    /// Sends a datagram to a pod that is not on this node; that it was sent does not say that it arrives. `None`: the address is no pod's.
+    fn send(
+        &self,
+        source: SocketAddr,
+        target: SocketAddr,
+        data: Bytes,
+    ) -> Option<Result<(), NetError>>;
+
+    /// What is known of a pod that is not on this node; `Some(None)`: it has to be asked for. `None`: the address is no pod's.
+    fn known_facts(&self, ip: IpAddr) -> Option<Option<Option<Arc<PodFacts>>>>;
+
+    /// Asks for a pod that is not on this node; `None`: nobody has the address.
+    fn ask(&self, ip: IpAddr) -> Asking;
+
+    /// Tells whoever asked before that a pod of this node is another now, or gone.
+    fn tell(&self, ip: IpAddr, pod: Option<&PodFacts>);
 }
 
 /// The switch.
@@ -60,6 +98,15 @@ pub struct Switch {
     table: RwLock<VipTable>,
     balancers: Mutex<HashMap<VipKey, Arc<Mutex<Balancer>>>>,
     dialer: RwLock<Option<Arc<dyn Dialer>>>,
+    /// Callers from outside that pods may answer by datagram: by their address as the pod sees it, and the pod's.
+    outside: Mutex<Callers>,
+    policies: RwLock<Arc<Policies>>,
+    /// Datagrams that wait until another node has told of its pod.
+    asking: Arc<Semaphore>,
+    /// Connections to the DNS server.
+    pub(crate) dns_connections: Arc<Semaphore>,
+    /// Who is told of what policies deny.
+    denials: RwLock<Option<tokio::sync::mpsc::Sender<Denial>>>,
     /// Counts changes of the table, for whoever follows it.
     changes: watch::Sender<u64>,
     this: std::sync::Weak<Switch>,
@@ -83,6 +130,11 @@ impl Switch {
             table: RwLock::default(),
             balancers: Mutex::default(),
             dialer: RwLock::new(None),
+            outside: Mutex::default(),
+            policies: RwLock::default(),
+            asking: Arc::new(Semaphore::new(ASKING)),
+            dns_connections: Arc::new(Semaphore::new(DNS_CONNECTIONS)),
+            denials: RwLock::default(),
             changes: watch::Sender::new(0),
             this: std::sync::Weak::clone(this),
         })
@@ -93,24 +145,77 @@ impl Switch {
     /// # Errors
     /// `AddressInUse` when another pod has the address.
     pub fn attach(&self, identity: PodIdentity) -> Result<Arc<PodStack>, NetError> {
+        self.attach_with(identity, &[])
+    }
+
+    /// Gives a pod its network with more addresses than its main one: of the other family, in a dual-stack cluster.
+    ///
+    /// # Errors
+    /// `AddressInUse` when another pod has one of the addresses, `InvalidArgument` when two are of one family.
+    pub fn attach_with(
+        &self,
+        identity: PodIdentity,
+        more: &[IpAddr],
+    ) -> Result<Arc<PodStack>, NetError> {
+        let all: Vec<IpAddr> = [identity.ip].iter().chain(more).copied().collect();
+        let of_v4 = all.iter().filter(|ip| ip.is_ipv4()).count();
+        if of_v4 > 1 || all.len() - of_v4 > 1 {
+            return Err(NetError::InvalidArgument);
+        }
         let mut stacks = self.stacks.write();
-        if stacks.contains_key(&identity.ip) {
+        if all.iter().any(|ip| stacks.contains_key(ip)) {
             return Err(NetError::AddressInUse);
         }
-        let stack = PodStack::new(identity.clone(), std::sync::Weak::clone(&self.this));
-        stacks.insert(identity.ip, Arc::clone(&stack));
+        let stack = PodStack::new(identity, more, std::sync::Weak::clone(&self.this));
+        for ip in all {
+            stacks.insert(ip, Arc::clone(&stack));
+        }
         Ok(stack)
     }
 
     /// Takes a pod off. [`PodStack::close`] calls it.
-    pub(crate) fn detach(&self, identity: &PodIdentity) {
+    pub(crate) fn detach(&self, stack: &PodStack) {
         let mut stacks = self.stacks.write();
-        if stacks
-            .get(&identity.ip)
-            .is_some_and(|stack| stack.identity().uid == identity.uid)
-        {
-            stacks.remove(&identity.ip);
+        for ip in stack.addresses() {
+            if stacks
+                .get(ip)
+                .is_some_and(|held| std::ptr::eq(Arc::as_ptr(held), stack))
+            {
+                stacks.remove(ip);
+            }
         }
+        drop(stacks);
+        self.tell(stack.addresses(), None);
+        if !stack.host_ports().is_empty() {
+            self.changed();
+        }
+    }
+
+    /// The node's ports that lead to pods, in the order of pods' addresses.
+    pub(crate) fn host_ports(&self) -> Vec<(HostPort, IpAddr)> {
+        let stacks = self.stacks.read();
+        let mut ports: Vec<_> = stacks
+            .iter()
+            // Each pod once, by its main address.
+            .filter(|(ip, stack)| **ip == stack.identity().ip)
+            .flat_map(|(ip, stack)| stack.host_ports().into_iter().map(|port| (port, *ip)))
+            .collect();
+        drop(stacks);
+        ports.sort_by_key(|(port, ip)| (*ip, *port));
+        ports
+    }
+
+    /// Tells other nodes that asked for it what became of a pod.
+    pub(crate) fn tell(&self, addresses: &[IpAddr], pod: Option<&PodFacts>) {
+        if let Some(dialer) = self.dialer.read().as_ref() {
+            for ip in addresses {
+                dialer.tell(*ip, pod);
+            }
+        }
+    }
+
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
     /// The network of the pod with an address.
@@ -141,10 +246,10 @@ impl Switch {
             table.apply(op);
         }
         drop(table);
-        self.changes.send_modify(|changes| *changes += 1);
+        self.changed();
     }
 
-    /// Follows the table: changes each time [`Switch::apply`] changed something.
+    /// Follows the table and the ports that lead to pods: changes each time one of them did.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -168,7 +273,7 @@ impl Switch {
             .await
     }
 
-    /// Connects `source` to a virtual address through its key: what a node port does. The pods see `source`.
+    /// Connects `source`, which is outside the cluster, to a virtual address through its key: what a node port does. The pods see `source`.
     ///
     /// # Errors
     /// As [`Switch::connect_from_host`].
@@ -177,13 +282,9 @@ impl Switch {
         source: SocketAddr,
         key: VipKey,
     ) -> Result<TcpStream, NetError> {
-        let vip = self
-            .table
-            .read()
-            .get(&key)
-            .cloned()
-            .ok_or(NetError::ConnectionRefused)?;
-        self.connect_to_vip(source, key, &vip).await
+        let vip = self.table.read().get(&key).cloned();
+        let vip = vip.ok_or(NetError::ConnectionRefused)?;
+        self.connect_to_vip(source, key, &vip, &vip.outside).await
     }
 
     /// Connects `source` to a Service, to a pod of this node or another, or refuses.
@@ -198,8 +299,13 @@ impl Switch {
             protocol: Protocol::Tcp,
         };
         let vip = self.table.read().get(&key).cloned();
+        if self.answers_dns(target, vip.as_deref()) {
+            self.consent(source, target, Protocol::Tcp).await?;
+            let switch = self.this.upgrade().ok_or(NetError::RemoteUnreachable)?;
+            return switch.connect_to_dns(source, target);
+        }
         match vip {
-            Some(vip) => self.connect_to_vip(source, key, &vip).await,
+            Some(vip) => self.connect_to_vip(source, key, &vip, &vip.inside).await,
             None => self.connect_to_pod(source, target).await,
         }
     }
@@ -209,13 +315,19 @@ impl Switch {
         source: SocketAddr,
         key: VipKey,
         vip: &Vip,
+        backends: &Backends,
     ) -> Result<TcpStream, NetError> {
-        let balancer = Arc::clone(self.balancers.lock().entry(key).or_default());
+        if backends.is_elsewhere {
+            // Upstream drops what policy leaves no endpoint for, so that another node is tried instead.
+            tokio::time::sleep(self.config.connect_timeout).await;
+            return Err(NetError::Timeout);
+        }
+        let balancer = self.balancer(key);
         let mut tried = Vec::new();
         let mut last = NetError::ConnectionRefused;
         loop {
             let picked = balancer.lock().pick(
-                &vip.backends,
+                &backends.addresses,
                 &tried,
                 source.ip(),
                 vip.affinity,
@@ -224,17 +336,25 @@ impl Switch {
             let Some(backend) = picked else {
                 return Err(last);
             };
+            // Counted while it is being made, so that a burst is spread as well.
+            let open = Open::begin(&balancer, backend);
             match self.connect_to_pod(source, backend).await {
                 Ok(stream) => {
-                    balancer.lock().opened(backend);
-                    let balancer = Arc::clone(&balancer);
-                    let ended = move || balancer.lock().closed(backend);
+                    balancer.lock().succeeded(backend);
                     return Ok(stream
                         .seen_as(SocketAddr::new(key.ip, key.port))
-                        .on_close(Box::new(ended)));
+                        .of_backend(Backend {
+                            balancer: Arc::clone(&balancer),
+                            address: backend,
+                        })
+                        .holding(open));
                 }
                 // Nothing has been sent yet, so another pod may have the connection.
                 Err(error) => {
+                    // That this caller may not go there says nothing about the pod.
+                    if error != NetError::AccessDenied {
+                        balancer.lock().failed(backend, Instant::now());
+                    }
                     tracing::debug!(service = vip.service, %backend, %error, "a backend did not take a connection");
                     last = error;
                     tried.push(backend);
@@ -243,11 +363,12 @@ impl Switch {
         }
     }
 
-    async fn connect_to_pod(
+    pub(crate) async fn connect_to_pod(
         &self,
         source: SocketAddr,
         target: SocketAddr,
     ) -> Result<TcpStream, NetError> {
+        self.consent(source, target, Protocol::Tcp).await?;
         if let Some(stack) = self.stack(target.ip()) {
             return stack.offer(target, source).await;
         }
@@ -255,12 +376,63 @@ impl Switch {
         if let Some(dialing) = dialer.and_then(|dialer| dialer.dial(source, target)) {
             return dialing.await;
         }
-        if is_reserved(target.ip()) {
-            tracing::debug!(%source, %target, "denied: pods do not reach the host or what is beside it");
-            return Err(NetError::AccessDenied);
-        }
-        Err(NetError::RemoteUnreachable)
+        Err(no_way(source, target))
     }
+
+    /// Connects what comes from another node to a pod of this one.
+    pub(crate) async fn connect_locally(
+        &self,
+        source: SocketAddr,
+        target: SocketAddr,
+    ) -> Result<TcpStream, NetError> {
+        self.consent(source, target, Protocol::Tcp).await?;
+        match self.stack(target.ip()) {
+            Some(stack) => stack.offer(target, source).await,
+            None => Err(NetError::RemoteUnreachable),
+        }
+    }
+
+    /// Whether this node answers DNS at an address, and no Service does.
+    pub(super) fn answers_dns(&self, target: SocketAddr, vip: Option<&Vip>) -> bool {
+        self.config.dns_ip == Some(target.ip())
+            && target.port() == dns::server::PORT
+            && vip.is_none_or(|vip| vip.inside == Backends::default())
+    }
+
+    fn balancer(&self, key: VipKey) -> Arc<Mutex<Balancer>> {
+        Arc::clone(self.balancers.lock().entry(key).or_default())
+    }
+}
+
+/// A connection counted with its backend.
+struct Open {
+    balancer: Arc<Mutex<Balancer>>,
+    backend: SocketAddr,
+}
+
+impl Open {
+    fn begin(balancer: &Arc<Mutex<Balancer>>, backend: SocketAddr) -> Self {
+        balancer.lock().opened(backend);
+        Self {
+            balancer: Arc::clone(balancer),
+            backend,
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.balancer.lock().closed(self.backend);
+    }
+}
+
+/// Why an address that is nobody's cannot be reached.
+fn no_way(source: SocketAddr, target: SocketAddr) -> NetError {
+    if is_reserved(target.ip()) {
+        tracing::debug!(%source, %target, "denied: pods do not reach the host or what is beside it");
+        return NetError::AccessDenied;
+    }
+    NetError::RemoteUnreachable
 }
 
 /// Addresses that are the host's or the link's: never a pod's to reach.
@@ -274,127 +446,4 @@ fn is_reserved(ip: IpAddr) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        service::{Endpoint, EndpointSlice, Service, ServiceKind, ServicePort, SlicePort},
-        vip,
-    };
-
-    fn world(switch: &Switch, backends: &[&str]) {
-        let service = Service {
-            namespace: "default".into(),
-            name: "web".into(),
-            kind: ServiceKind::Virtual,
-            addresses: vec!["10.96.0.10".parse().unwrap()],
-            ports: vec![ServicePort {
-                name: "http".into(),
-                protocol: Protocol::Tcp,
-                port: 80,
-                node_port: Some(30080),
-            }],
-            affinity: None,
-            publish_not_ready: false,
-        };
-        let endpoint = |ip: &&str| Endpoint {
-            addresses: vec![ip.parse().unwrap()],
-            ready: true,
-            serving: true,
-            terminating: false,
-            hostname: None,
-        };
-        let slice = EndpointSlice {
-            namespace: "default".into(),
-            service: "web".into(),
-            ports: vec![SlicePort {
-                name: "http".into(),
-                protocol: Protocol::Tcp,
-                port: 8080,
-            }],
-            endpoints: backends.iter().map(endpoint).collect(),
-        };
-        let table = vip::build(&[service], &[slice]);
-        let ops = switch.with_table(|old| vip::diff(old, &table));
-        switch.apply(ops);
-    }
-
-    fn pod(switch: &Switch, ip: &str) -> Arc<PodStack> {
-        let identity = PodIdentity {
-            namespace: "default".into(),
-            name: ip.into(),
-            uid: ip.into(),
-            ip: ip.parse().unwrap(),
-            hostname: ip.replace('.', "-"),
-            subdomain: None,
-        };
-        switch.attach(identity).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_service_spreads_connections_over_its_pods_and_hides_them() {
-        let switch = Switch::new(SwitchConfig::default());
-        let (a, b, client) = (
-            pod(&switch, "10.1.0.1"),
-            pod(&switch, "10.1.0.2"),
-            pod(&switch, "10.1.0.3"),
-        );
-        let listeners = [a, b].map(|stack| {
-            stack
-                .tcp_listen("0.0.0.0:8080".parse().unwrap(), 16)
-                .unwrap()
-        });
-        world(&switch, &["10.1.0.1", "10.1.0.2"]);
-        let vip = "10.96.0.10:80".parse().unwrap();
-        let mut streams = Vec::new();
-        for _ in 0..4 {
-            let stream = client.tcp_connect(vip).await.unwrap();
-            assert_eq!(stream.peer_addr(), vip);
-            streams.push(stream);
-        }
-        for listener in &listeners {
-            listener.try_accept().unwrap();
-            let second = listener.try_accept().unwrap();
-            assert_eq!(second.peer_addr().ip(), client.identity().ip);
-            assert_eq!(listener.try_accept().unwrap_err(), NetError::WouldBlock);
-        }
-        // Whoever has fewer open connections is next.
-        streams.truncate(3);
-        drop(client.tcp_connect(vip).await.unwrap());
-        assert_eq!(client.lookup("web").unwrap(), [vip.ip()]);
-    }
-
-    #[tokio::test]
-    async fn a_pod_that_refuses_is_passed_over_and_none_is_a_refusal() {
-        let switch = Switch::new(SwitchConfig::default());
-        let (_deaf, b) = (pod(&switch, "10.1.0.1"), pod(&switch, "10.1.0.2"));
-        let listener = b.tcp_listen("0.0.0.0:8080".parse().unwrap(), 16).unwrap();
-        world(&switch, &["10.1.0.1", "10.1.0.2", "10.1.0.77"]);
-        for _ in 0..3 {
-            switch
-                .connect_from_host("10.96.0.10:80".parse().unwrap())
-                .await
-                .unwrap();
-            listener.accept().await.unwrap();
-        }
-        world(&switch, &[]);
-        let refused = switch
-            .connect_from_host("10.96.0.10:80".parse().unwrap())
-            .await;
-        assert_eq!(refused.unwrap_err(), NetError::ConnectionRefused);
-        let unknown = switch
-            .connect_from_host("10.96.0.10:81".parse().unwrap())
-            .await;
-        assert_eq!(unknown.unwrap_err(), NetError::RemoteUnreachable);
-    }
-
-    #[tokio::test]
-    async fn two_pods_never_share_an_address() {
-        let switch = Switch::new(SwitchConfig::default());
-        let first = pod(&switch, "10.1.0.1");
-        let second = PodIdentity {
-            uid: "other".into(),
-            ..first.identity().clone()
-        };
-        assert_eq!(switch.attach(second).unwrap_err(), NetError::AddressInUse);
-    }
-}
+mod tests;

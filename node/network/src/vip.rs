@@ -4,12 +4,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
 use crate::{
     dns::Names,
-    service::{Endpoint, EndpointSlice, Protocol, Service, ServiceKind},
+    service::{EndpointSlice, Place, Protocol, Service, ServiceKind, ServicePort, TrafficPolicy},
+    topology::{Backends, Candidates},
 };
 
 /// What is looked up.
@@ -24,22 +26,43 @@ pub struct VipKey {
 }
 
 /// Where connections to a virtual address and port go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vip {
     /// `namespace/name:port`, for people.
     pub service: String,
-    /// The pods, ordered. Empty: connections are refused.
-    pub backends: Vec<SocketAddr>,
+    /// The pods for callers in the cluster.
+    pub inside: Backends,
+    /// The pods for callers from outside, through a node's port.
+    pub outside: Backends,
     /// Keeps a client with its pod for so long.
     pub affinity: Option<Duration>,
     /// The port at every node that leads here too.
     pub node_port: Option<u16>,
+    /// The nodes open the port under its own number, too.
+    pub is_opened_by_nodes: bool,
+}
+
+impl Backends {
+    /// Whether connections may go to an address.
+    #[must_use]
+    pub fn has(&self, address: &SocketAddr) -> bool {
+        self.addresses.binary_search(address).is_ok()
+    }
+
+    /// Those of one family of addresses: a connection does not change its family on the way.
+    fn of_family(&self, ip: IpAddr) -> Self {
+        let of_family = |address: &&SocketAddr| address.is_ipv4() == ip.is_ipv4();
+        Self {
+            addresses: self.addresses.iter().filter(of_family).copied().collect(),
+            is_elsewhere: self.is_elsewhere,
+        }
+    }
 }
 
 /// The table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VipTable {
-    vips: HashMap<VipKey, Vip>,
+    vips: HashMap<VipKey, Arc<Vip>>,
     names: Names,
 }
 
@@ -47,7 +70,7 @@ pub struct VipTable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableOp {
     /// The address leads there from now on.
-    Set(VipKey, Vip),
+    Set(VipKey, Arc<Vip>),
     /// The address is nobody's any more.
     Remove(VipKey),
     /// Names changed.
@@ -57,7 +80,7 @@ pub enum TableOp {
 impl VipTable {
     /// Where an address leads.
     #[must_use]
-    pub fn get(&self, key: &VipKey) -> Option<&Vip> {
+    pub fn get(&self, key: &VipKey) -> Option<&Arc<Vip>> {
         self.vips.get(key)
     }
 
@@ -69,17 +92,33 @@ impl VipTable {
 
     /// All addresses.
     pub fn iter(&self) -> impl Iterator<Item = (&VipKey, &Vip)> {
-        self.vips.iter()
+        self.vips.iter().map(|(key, vip)| (key, vip.as_ref()))
     }
 
-    /// The node ports and where they lead.
+    /// The ports that nodes open, and where they lead: node ports, and those of Services whose load balancer the nodes are. A number that is both is a
+    /// node port.
     #[must_use]
     pub fn node_ports(&self) -> BTreeMap<(u16, Protocol), VipKey> {
-        let ports = self
-            .vips
-            .iter()
-            .filter_map(|(key, vip)| Some(((vip.node_port?, key.protocol), *key)));
-        ports.collect()
+        let node_ports = self.least(|_, vip| vip.node_port);
+        let opened = self.least(|key, vip| vip.is_opened_by_nodes.then_some(key.port));
+        let mut ports = opened;
+        ports.extend(node_ports);
+        ports
+    }
+
+    /// The addresses by a number that they have. Of several with one number the least is taken, so that it is always the same.
+    fn least(
+        &self,
+        number: impl Fn(&VipKey, &Vip) -> Option<u16>,
+    ) -> BTreeMap<(u16, Protocol), VipKey> {
+        let mut least = BTreeMap::new();
+        for (key, vip) in self.iter() {
+            if let Some(number) = number(key, vip) {
+                let held = least.entry((number, key.protocol)).or_insert(*key);
+                *held = (*held).min(*key);
+            }
+        }
+        least
     }
 
     /// Makes one difference so.
@@ -96,10 +135,10 @@ impl VipTable {
     }
 }
 
-/// The table that `services` and their `slices` make. Independent of their order; where two Services claim one address and port, the first by
-/// namespace and name has it.
+/// The table that `services` and their `slices` make for a node. Independent of their order; where two Services claim one address and port, the first
+/// by namespace and name has it, and Services' own addresses come before others.
 #[must_use]
-pub fn build(services: &[Service], slices: &[EndpointSlice]) -> VipTable {
+pub fn build(services: &[Service], slices: &[EndpointSlice], place: &Place) -> VipTable {
     let mut by_service: HashMap<(&str, &str), Vec<&EndpointSlice>> = HashMap::new();
     for slice in slices {
         by_service
@@ -109,34 +148,25 @@ pub fn build(services: &[Service], slices: &[EndpointSlice]) -> VipTable {
     }
     let mut ordered: Vec<&Service> = services.iter().collect();
     ordered.sort_by_key(|service| (&service.namespace, &service.name));
-    let mut vips = HashMap::new();
-    for service in &ordered {
+    let mut vips: HashMap<VipKey, Arc<Vip>> = HashMap::new();
+    let mut others = Vec::new();
+    let virtuals = ordered
+        .iter()
+        .filter(|one| one.kind == ServiceKind::Virtual);
+    for service in virtuals {
         let slices = by_service
             .get(&(service.namespace.as_str(), service.name.as_str()))
             .map_or(&[][..], Vec::as_slice);
-        if service.kind != ServiceKind::Virtual {
-            continue;
-        }
         for port in &service.ports {
-            let backends = backends(service, slices, &port.name, port.protocol);
-            for ip in &service.addresses {
-                let key = VipKey {
-                    ip: *ip,
-                    port: port.port,
-                    protocol: port.protocol,
-                };
-                vips.entry(key).or_insert_with(|| Vip {
-                    service: format!("{}/{}:{}", service.namespace, service.name, port.port),
-                    backends: backends
-                        .iter()
-                        .copied()
-                        .filter(|backend| backend.is_ipv4() == ip.is_ipv4())
-                        .collect(),
-                    affinity: service.affinity,
-                    node_port: port.node_port,
-                });
+            let reached = reached(service, slices, port, place);
+            for (key, vip) in reached.own {
+                vips.entry(key).or_insert_with(|| Arc::new(vip));
             }
+            others.extend(reached.others);
         }
+    }
+    for (key, vip) in others {
+        vips.entry(key).or_insert_with(|| Arc::new(vip));
     }
     VipTable {
         vips,
@@ -144,38 +174,58 @@ pub fn build(services: &[Service], slices: &[EndpointSlice]) -> VipTable {
     }
 }
 
-/// The endpoints that a port of a Service leads to: the ready ones, or, when there are none, those that still serve while they stop.
-fn backends(
+/// Where one port of a Service is reached.
+struct Reached {
+    /// At the Service's own addresses.
+    own: Vec<(VipKey, Vip)>,
+    /// At addresses from outside, and at the nodes'.
+    others: Vec<(VipKey, Vip)>,
+}
+
+fn reached(
     service: &Service,
     slices: &[&EndpointSlice],
-    port: &str,
-    protocol: Protocol,
-) -> Vec<SocketAddr> {
-    let of = |takes: &dyn Fn(&Endpoint) -> bool| -> BTreeSet<SocketAddr> {
-        let mut found = BTreeSet::new();
-        for slice in slices {
-            for target in slice
-                .ports
-                .iter()
-                .filter(|target| target.name == port && target.protocol == protocol)
-            {
-                let endpoints = slice.endpoints.iter().filter(|endpoint| takes(endpoint));
-                found.extend(
-                    endpoints
-                        .flat_map(|endpoint| &endpoint.addresses)
-                        .map(|ip| SocketAddr::new(*ip, target.port)),
-                );
-            }
-        }
-        found
+    port: &ServicePort,
+    place: &Place,
+) -> Reached {
+    let candidates = Candidates::of(service, slices, &port.name, port.protocol, place);
+    let inside = candidates.under(service.internal_policy);
+    let outside = candidates.under(service.external_policy);
+    // Callers in the cluster that use an address of outside are sent to any pod, whatever the policies (upstream: they are short-circuited).
+    let through = candidates.under(TrafficPolicy::Cluster);
+    let entry = |ip: IpAddr, number: u16, inside: &Backends| {
+        let key = VipKey {
+            ip,
+            port: number,
+            protocol: port.protocol,
+        };
+        let vip = Vip {
+            service: format!("{}/{}:{}", service.namespace, service.name, port.port),
+            inside: inside.of_family(ip),
+            outside: outside.of_family(ip),
+            affinity: service.affinity,
+            node_port: None,
+            is_opened_by_nodes: false,
+        };
+        (key, vip)
     };
-    let ready = of(&|endpoint| endpoint.ready || service.publish_not_ready);
-    let chosen = if ready.is_empty() {
-        of(&|endpoint| endpoint.serving && endpoint.terminating)
-    } else {
-        ready
-    };
-    chosen.into_iter().collect()
+    let own = service.addresses.iter().map(|ip| {
+        let (key, vip) = entry(*ip, port.port, &inside);
+        let opened = Vip {
+            node_port: port.node_port,
+            is_opened_by_nodes: service.is_opened_by_nodes,
+            ..vip
+        };
+        (key, opened)
+    });
+    let external = service.external_addresses.iter();
+    let external = external.map(|ip| entry(*ip, port.port, &through));
+    let nodes = place.node_addresses.iter();
+    let at_nodes = nodes.filter_map(|ip| Some(entry(*ip, port.node_port?, &through)));
+    Reached {
+        own: own.collect(),
+        others: external.chain(at_nodes).collect(),
+    }
 }
 
 /// What makes `new` of `old`, in the order of keys.
@@ -186,7 +236,7 @@ pub fn diff(old: &VipTable, new: &VipTable) -> Vec<TableOp> {
         .into_iter()
         .filter_map(|key| match (old.vips.get(key), new.vips.get(key)) {
             (Some(before), Some(after)) if before == after => None,
-            (_, Some(after)) => Some(TableOp::Set(*key, after.clone())),
+            (_, Some(after)) => Some(TableOp::Set(*key, Arc::clone(after))),
             (_, None) => Some(TableOp::Remove(*key)),
         })
         .collect();
@@ -197,150 +247,4 @@ pub fn diff(old: &VipTable, new: &VipTable) -> Vec<TableOp> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::service::{ServicePort, SlicePort};
-
-    pub(crate) fn service(name: &str, ip: &str, port: u16) -> Service {
-        Service {
-            namespace: "default".into(),
-            name: name.into(),
-            kind: ServiceKind::Virtual,
-            addresses: vec![ip.parse().unwrap()],
-            ports: vec![ServicePort {
-                name: "http".into(),
-                protocol: Protocol::Tcp,
-                port,
-                node_port: None,
-            }],
-            affinity: None,
-            publish_not_ready: false,
-        }
-    }
-
-    fn slice(name: &str, endpoints: &[(&str, bool, bool)]) -> EndpointSlice {
-        let endpoint = |(ip, ready, terminating): &(&str, bool, bool)| Endpoint {
-            addresses: vec![ip.parse().unwrap()],
-            ready: *ready,
-            serving: true,
-            terminating: *terminating,
-            hostname: None,
-        };
-        EndpointSlice {
-            namespace: "default".into(),
-            service: name.into(),
-            ports: vec![SlicePort {
-                name: "http".into(),
-                protocol: Protocol::Tcp,
-                port: 8080,
-            }],
-            endpoints: endpoints.iter().map(endpoint).collect(),
-        }
-    }
-
-    fn backends_of(service: Service, slices: &[EndpointSlice]) -> Vec<String> {
-        let key = VipKey {
-            ip: service.addresses[0],
-            port: 80,
-            protocol: Protocol::Tcp,
-        };
-        build(&[service], slices)
-            .get(&key)
-            .unwrap()
-            .backends
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    }
-
-    #[test]
-    fn only_ready_endpoints_take_connections() {
-        let slices = [slice(
-            "s",
-            &[
-                ("10.1.0.2", true, false),
-                ("10.1.0.1", true, false),
-                ("10.1.0.3", false, false),
-            ],
-        )];
-        assert_eq!(
-            backends_of(service("s", "10.96.0.1", 80), &slices),
-            ["10.1.0.1:8080", "10.1.0.2:8080"]
-        );
-        let mut early = service("s", "10.96.0.1", 80);
-        early.publish_not_ready = true;
-        assert_eq!(backends_of(early, &slices).len(), 3);
-    }
-
-    #[test]
-    fn when_all_are_stopping_those_that_still_serve_take_connections() {
-        let slices = [slice(
-            "s",
-            &[("10.1.0.1", false, true), ("10.1.0.2", false, false)],
-        )];
-        assert_eq!(
-            backends_of(service("s", "10.96.0.1", 80), &slices),
-            ["10.1.0.1:8080"]
-        );
-        assert_eq!(
-            backends_of(service("s", "10.96.0.1", 80), &[]),
-            Vec::<String>::new()
-        );
-    }
-
-    fn worlds() -> impl Strategy<Value = (Vec<Service>, Vec<EndpointSlice>)> {
-        let one = (
-            0_u8..4,
-            0_u8..4,
-            proptest::collection::vec((0_u8..6, any::<bool>(), any::<bool>()), 0..4),
-        );
-        proptest::collection::btree_map(0_u8..5, one, 0..5).prop_map(|world| {
-            let mut services = Vec::new();
-            let mut slices = Vec::new();
-            for (name, (ip, port, endpoints)) in world {
-                let name = format!("s{name}");
-                services.push(service(
-                    &name,
-                    &Ipv4Addr::new(10, 96, 0, ip).to_string(),
-                    80 + u16::from(port),
-                ));
-                let endpoints: Vec<_> = endpoints
-                    .iter()
-                    .map(|(ip, ready, gone)| {
-                        (Ipv4Addr::new(10, 1, 0, *ip).to_string(), *ready, *gone)
-                    })
-                    .collect();
-                let borrowed: Vec<_> = endpoints
-                    .iter()
-                    .map(|(ip, ready, gone)| (ip.as_str(), *ready, *gone))
-                    .collect();
-                slices.push(slice(&name, &borrowed));
-            }
-            (services, slices)
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn differences_lead_from_one_table_to_the_other((a, b) in (worlds(), worlds())) {
-            let (mut old, new) = (build(&a.0, &a.1), build(&b.0, &b.1));
-            for op in diff(&old, &new) {
-                old.apply(op);
-            }
-            prop_assert_eq!(&old, &new);
-            prop_assert!(diff(&old, &new).is_empty());
-        }
-
-        #[test]
-        fn the_order_of_objects_does_not_matter((mut services, mut slices) in worlds()) {
-            let table = build(&services, &slices);
-            services.reverse();
-            slices.reverse();
-            prop_assert_eq!(table, build(&services, &slices));
-        }
-    }
-}
+mod tests;

@@ -3,12 +3,13 @@
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
 use coracle_lifecycle::Event;
-use coracle_network::PodIdentity;
+use coracle_network::{HostPort, PodIdentity, Protocol};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use crate::{
     environment::{self, fields::Facts},
     parts::Parts,
+    policies,
     references::Held,
     sandbox::Sandbox,
     volumes::{self, payload},
@@ -74,6 +75,8 @@ fn attach(parts: &Parts, sandbox: &Sandbox, pod: &Pod) -> Result<IpAddr, String>
     };
     match parts.switch.attach(identity) {
         Ok(stack) => {
+            stack.set_facts(policies::facts(pod));
+            stack.set_host_ports(host_ports(pod));
             sandbox.set_network(stack);
             Ok(ip)
         }
@@ -82,6 +85,35 @@ fn attach(parts: &Parts, sandbox: &Sandbox, pod: &Pod) -> Result<IpAddr, String>
             Err(format!("attach the pod to the network as {ip}: {error}"))
         }
     }
+}
+
+/// The node's ports that the pod asks for.
+fn host_ports(pod: &Pod) -> Vec<HostPort> {
+    let spec = pod.spec.iter();
+    let containers = spec.flat_map(|spec| {
+        spec.init_containers
+            .iter()
+            .flatten()
+            .chain(&spec.containers)
+    });
+    let ports = containers.flat_map(|container| container.ports.iter().flatten());
+    let ports = ports.filter_map(|port| {
+        let protocol = match port.protocol.as_deref() {
+            None | Some("TCP") => Protocol::Tcp,
+            Some("UDP") => Protocol::Udp,
+            Some(_) => return None,
+        };
+        let address = port.host_ip.as_deref().and_then(|text| text.parse().ok());
+        Some(HostPort {
+            address: address.filter(|ip: &IpAddr| !ip.is_unspecified()),
+            port: u16::try_from(port.host_port?)
+                .ok()
+                .filter(|port| *port > 0)?,
+            protocol,
+            pod_port: u16::try_from(port.container_port).ok()?,
+        })
+    });
+    ports.collect()
 }
 
 /// Writes the pod's volumes as the objects they are made of are now.

@@ -38,7 +38,11 @@ async fn a_service_is_reached_from_pods_and_from_outside() {
     cluster.create::<EndpointSlice>(slice).await;
     let address = service.spec.unwrap().cluster_ip.unwrap();
     let seen = async {
-        let has = |table: &VipTable| table.iter().any(|(_, vip)| !vip.backends.is_empty());
+        let has = |table: &VipTable| {
+            table
+                .iter()
+                .any(|(_, vip)| !vip.inside.addresses.is_empty())
+        };
         while !agent.switch().with_table(has) {
             tokio::task::yield_now().await;
         }

@@ -7,7 +7,9 @@ use coracle_api::pods;
 use k8s_openapi::{
     api::{
         core::v1::{Node, ObjectReference, Pod, Service, ServicePort, ServiceSpec},
-        discovery::v1::{Endpoint, EndpointConditions, EndpointPort},
+        discovery::v1::{
+            Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForNode, ForZone,
+        },
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
@@ -145,10 +147,14 @@ fn endpoint(
             .clone()
             .filter(|name| in_service && !name.is_empty())
     });
+    let is_ready = publish || (serving && !terminating);
     Endpoint {
+        hints: is_ready
+            .then(|| hints(spec, pod, zone.as_deref()))
+            .flatten(),
         addresses: vec![address],
         conditions: Some(EndpointConditions {
-            ready: Some(publish || (serving && !terminating)),
+            ready: Some(is_ready),
             serving: Some(serving),
             terminating: Some(terminating),
         }),
@@ -164,6 +170,30 @@ fn endpoint(
         }),
         ..Endpoint::default()
     }
+}
+
+/// Who should use an endpoint, where the Service wants its traffic kept near (upstream: `k8s.io/endpointslice/trafficdist`).
+fn hints(spec: &ServiceSpec, pod: &Pod, zone: Option<&str>) -> Option<EndpointHints> {
+    let keeps_to_node = match spec.traffic_distribution.as_deref()? {
+        "PreferSameNode" => true,
+        "PreferSameZone" | "PreferClose" => false,
+        _ => return None,
+    };
+    let node = pods::node_name(pod).filter(|_| keeps_to_node);
+    let for_nodes = node.map(|name| {
+        vec![ForNode {
+            name: name.to_owned(),
+        }]
+    });
+    let for_zones = zone.map(|name| {
+        vec![ForZone {
+            name: name.to_owned(),
+        }]
+    });
+    (for_nodes.is_some() || for_zones.is_some()).then_some(EndpointHints {
+        for_nodes,
+        for_zones,
+    })
 }
 
 /// The ports on which a pod has what the Service offers. A named port that the pod does not have is left out.
@@ -204,5 +234,45 @@ fn number(port: &ServicePort, protocol: &str, pod: &Pod) -> Option<i32> {
             });
             found.map(|one| one.container_port)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn hints_keep_traffic_near_where_the_service_wants_it() {
+        let pod: Pod =
+            serde_json::from_value(json!({ "spec": { "nodeName": "n1", "containers": [] } }))
+                .unwrap();
+        let of = |distribution: Option<&str>, zone: Option<&str>| {
+            let spec = ServiceSpec {
+                traffic_distribution: distribution.map(str::to_owned),
+                ..ServiceSpec::default()
+            };
+            let hints = hints(&spec, &pod, zone)?;
+            let nodes = hints.for_nodes.iter().flatten().map(|one| one.name.clone());
+            let zones = hints.for_zones.iter().flatten().map(|one| one.name.clone());
+            Some((nodes.collect::<Vec<_>>(), zones.collect::<Vec<_>>()))
+        };
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect::<Vec<_>>()
+        };
+        for near in ["PreferClose", "PreferSameZone"] {
+            assert_eq!(
+                of(Some(near), Some("z1")),
+                Some((names(&[]), names(&["z1"])))
+            );
+            assert_eq!(of(Some(near), None), None);
+        }
+        let node = of(Some("PreferSameNode"), Some("z1"));
+        assert_eq!(node, Some((names(&["n1"]), names(&["z1"]))));
+        assert_eq!(of(None, Some("z1")), None);
     }
 }

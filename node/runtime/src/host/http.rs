@@ -82,6 +82,14 @@ async fn send(
     let stream = timeout(connecting, connect(&stack, &host, port))
         .await
         .map_err(|_| Error::ConnectionTimeout)??;
+    // A pod that takes a connection and then does not answer is told of, so that its Service prefers others for a while.
+    let backend = stream.backend();
+    let failed = |error: Error| {
+        if let Some(backend) = &backend {
+            backend.failed();
+        }
+        error
+    };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(Error::Hyper)?;
@@ -110,8 +118,8 @@ async fn send(
         });
         timeout(first_byte, both)
             .await
-            .map_err(|_| Error::ConnectionReadTimeout)?
-            .map_err(Error::Hyper)?
+            .map_err(|_| failed(Error::ConnectionReadTimeout))?
+            .map_err(|error| failed(Error::Hyper(error)))?
     };
     let io: IoFuture = match ended {
         Some(end) => Box::new(std::future::ready(end)),

@@ -3,6 +3,7 @@
 mod bindings;
 mod lookup;
 mod network;
+mod options;
 mod streams;
 mod tcp;
 mod udp;

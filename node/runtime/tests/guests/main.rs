@@ -14,3 +14,4 @@ mod http;
 mod limits;
 mod network;
 mod programs;
+mod sockets;

@@ -28,6 +28,10 @@ pub fn decide(graph: &Graph, node: &str, attributes: &Attributes<'_>) -> Opinion
     };
     let verb = attributes.verb;
     match (target.group, target.resource) {
+        // Nodes reach each other's pods, so each knows all.
+        ("", "nodes") if target.subresource.is_none() && ["list", "watch"].contains(&verb) => {
+            Opinion::Allowed
+        }
         ("", "nodes") => own_node(node, verb, &target),
         ("", "pods") => pods(graph, node, verb, &target),
         ("", "secrets") => referred(graph, Referred::Secret, node, verb, &target),
@@ -37,8 +41,10 @@ pub fn decide(graph: &Graph, node: &str, attributes: &Attributes<'_>) -> Opinion
             referred(graph, Referred::PersistentVolumeClaim, node, verb, &target)
         }
         (COORDINATION, "leases") => own_lease(node, verb, &target),
-        // The node's service router needs all of them.
-        ("", "services" | "endpoints") | ("discovery.k8s.io", "endpointslices") => {
+        // The node's service router, and the policies it enforces, need all of them.
+        ("", "services" | "endpoints" | "namespaces")
+        | ("discovery.k8s.io", "endpointslices")
+        | ("networking.k8s.io", "networkpolicies") => {
             one_of(verb, &["get", "list", "watch"], &target)
         }
         ("", "events") | ("events.k8s.io", "events") => {

@@ -10,7 +10,8 @@ use super::{
     wit::{
         instance_network,
         network::{
-            self, ErrorCode, IpAddress, IpSocketAddress, Ipv4SocketAddress, Ipv6SocketAddress,
+            self, ErrorCode, IpAddress, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress,
+            Ipv6SocketAddress,
         },
     },
 };
@@ -59,6 +60,7 @@ impl From<NetError> for SocketError {
             NetError::ConnectionAborted => ErrorCode::ConnectionAborted,
             NetError::Timeout => ErrorCode::Timeout,
             NetError::NewSocketLimit => ErrorCode::NewSocketLimit,
+            NetError::DatagramTooLarge => ErrorCode::DatagramTooLarge,
             NetError::NameUnresolvable => ErrorCode::NameUnresolvable,
             NetError::NotSupported => ErrorCode::NotSupported,
         })
@@ -85,6 +87,27 @@ impl instance_network::Host for NetView<'_> {
     fn instance_network(&mut self) -> wasmtime::Result<Resource<Network>> {
         Ok(self.table.push(Network)?)
     }
+}
+
+/// Whether a socket of `family` may have anything to do with an address. Sockets of WASI are of one family alone, so IPv4 in the clothes of IPv6 is
+/// neither's.
+pub(super) fn is_of_family(ip: IpAddr, family: IpAddressFamily) -> bool {
+    match (ip, family) {
+        (IpAddr::V4(_), IpAddressFamily::Ipv4) => true,
+        (IpAddr::V6(ip), IpAddressFamily::Ipv6) => {
+            // ::a.b.c.d, abandoned long ago.
+            let is_compatible = ip.segments().iter().take(6).all(|part| *part == 0)
+                && !ip.is_unspecified()
+                && !ip.is_loopback();
+            !is_compatible && ip.to_ipv4_mapped().is_none()
+        }
+        _ => false,
+    }
+}
+
+/// Whether a socket of `family` may connect or send to an address.
+pub(super) fn is_target(address: SocketAddr, family: IpAddressFamily) -> bool {
+    is_of_family(address.ip(), family) && !address.ip().is_unspecified() && address.port() != 0
 }
 
 /// An address of the guest as the host has it.

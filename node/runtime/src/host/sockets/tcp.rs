@@ -2,7 +2,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -18,7 +17,8 @@ use wasmtime_wasi_io::{
 
 use super::{
     NetView,
-    network::{Network, SocketResult, from_guest, to_guest},
+    network::{Network, SocketResult, from_guest, is_of_family, is_target, to_guest},
+    options::{self, TcpOptions},
     streams::{Input, Output},
     wit::{
         network::{ErrorCode, IpAddressFamily, IpSocketAddress},
@@ -51,52 +51,21 @@ pub struct Tcp {
     state: State,
     family: IpAddressFamily,
     backlog: usize,
-    options: Options,
-}
-
-/// Options that a network in memory has no use for. They are kept, because programs read back what they set.
-struct Options {
-    keep_alive: bool,
-    keep_alive_idle: u64,
-    keep_alive_interval: u64,
-    keep_alive_count: u32,
-    hop_limit: u8,
-    receive_buffer: u64,
-    send_buffer: u64,
-}
-
-impl Default for Options {
-    /// Linux' defaults.
-    fn default() -> Self {
-        const SECOND: u64 = 1_000_000_000;
-        Self {
-            keep_alive: false,
-            keep_alive_idle: 7200 * SECOND,
-            keep_alive_interval: 75 * SECOND,
-            keep_alive_count: 9,
-            hop_limit: 64,
-            receive_buffer: coracle_network::pipe::CAPACITY as u64,
-            send_buffer: coracle_network::pipe::CAPACITY as u64,
-        }
-    }
+    options: TcpOptions,
 }
 
 impl Tcp {
-    fn new(family: IpAddressFamily, state: State) -> Self {
+    fn new(family: IpAddressFamily, state: State, options: TcpOptions) -> Self {
         Self {
             state,
             family,
             backlog: coracle_network::listener::BACKLOG,
-            options: Options::default(),
+            options,
         }
     }
 
     fn take(&mut self) -> State {
         std::mem::replace(&mut self.state, State::Closed)
-    }
-
-    fn has_family(&self, address: &SocketAddr) -> bool {
-        address.is_ipv4() == (self.family == IpAddressFamily::Ipv4)
     }
 
     /// Drives a connection being made.
@@ -123,7 +92,8 @@ impl Pollable for Tcp {
 
 impl tcp_create_socket::Host for NetView<'_> {
     fn create_tcp_socket(&mut self, family: IpAddressFamily) -> SocketResult<Resource<Tcp>> {
-        Ok(self.table.push(Tcp::new(family, State::Fresh))?)
+        let fresh = Tcp::new(family, State::Fresh, TcpOptions::default());
+        Ok(self.table.push(fresh)?)
     }
 }
 
@@ -138,8 +108,8 @@ impl NetView<'_> {
         socket: &Resource<Tcp>,
         stream: &Arc<TcpStream>,
     ) -> SocketResult<(Resource<DynInputStream>, Resource<DynOutputStream>)> {
-        let input: DynInputStream = Box::new(Input(Arc::clone(stream)));
-        let output: DynOutputStream = Box::new(Output(Arc::clone(stream)));
+        let input: DynInputStream = Box::new(Input::new(stream));
+        let output: DynOutputStream = Box::new(Output::new(stream));
         Ok((
             self.table.push_child(input, socket)?,
             self.table.push_child(output, socket)?,
@@ -160,10 +130,15 @@ impl HostTcpSocket for NetView<'_> {
         let address = from_guest(address);
         let stack = Arc::clone(self.stack);
         let socket = self.tcp(&socket)?;
-        if !matches!(socket.state, State::Fresh) {
-            return Err(ErrorCode::InvalidState.into());
+        match socket.state {
+            State::Fresh => {}
+            State::Binding(_)
+            | State::StartingToListen(_)
+            | State::Connecting(_)
+            | State::ConnectDone(_) => return Err(ErrorCode::ConcurrencyConflict.into()),
+            _ => return Err(ErrorCode::InvalidState.into()),
         }
-        if !socket.has_family(&address) {
+        if !is_of_family(address.ip(), socket.family) {
             return Err(ErrorCode::InvalidArgument.into());
         }
         socket.state = State::Binding(stack.tcp_bind(address)?);
@@ -195,21 +170,22 @@ impl HostTcpSocket for NetView<'_> {
         let stack = Arc::clone(self.stack);
         let socket = self.tcp(&socket)?;
         match &socket.state {
-            // A bound socket connects from an address of the pod like any other: there is one way out.
             State::Fresh | State::Bound(_) => {}
-            State::Connecting(_) | State::ConnectDone(_) => {
-                return Err(ErrorCode::ConcurrencyConflict.into());
-            }
+            State::Binding(_)
+            | State::StartingToListen(_)
+            | State::Connecting(_)
+            | State::ConnectDone(_) => return Err(ErrorCode::ConcurrencyConflict.into()),
             _ => return Err(ErrorCode::InvalidState.into()),
         }
-        if !socket.has_family(&address)
-            || address.port() == 0
-            || address.ip().is_unspecified()
-            || address.ip().is_multicast()
-        {
+        let is_broadcast = address.ip() == std::net::Ipv4Addr::BROADCAST;
+        if !is_target(address, socket.family) || address.ip().is_multicast() || is_broadcast {
             return Err(ErrorCode::InvalidArgument.into());
         }
-        socket.state = State::Connecting(Box::pin(stack.tcp_connect(address)));
+        let connecting: Connecting = match socket.take() {
+            State::Bound(binding) => Box::pin(binding.connect(address)),
+            _ => Box::pin(stack.tcp_connect(address)),
+        };
+        socket.state = State::Connecting(connecting);
         Ok(())
     }
 
@@ -281,14 +257,17 @@ impl HostTcpSocket for NetView<'_> {
             return Err(ErrorCode::InvalidState.into());
         };
         let stream = Arc::new(listener.try_accept()?);
+        let options = listening.options.clone();
         let family = if stream.local_addr().is_ipv4() {
             IpAddressFamily::Ipv4
         } else {
             IpAddressFamily::Ipv6
         };
-        let accepted = self
-            .table
-            .push(Tcp::new(family, State::Connected(Arc::clone(&stream))))?;
+        let accepted = self.table.push(Tcp::new(
+            family,
+            State::Connected(Arc::clone(&stream)),
+            options,
+        ))?;
         let (input, output) = self.streams(&accepted, &stream)?;
         Ok((accepted, input, output))
     }
@@ -350,7 +329,7 @@ impl HostTcpSocket for NetView<'_> {
     }
 
     fn set_keep_alive_idle_time(&mut self, socket: Resource<Tcp>, value: u64) -> SocketResult<()> {
-        self.tcp(&socket)?.options.keep_alive_idle = not_zero(value)?;
+        self.tcp(&socket)?.options.keep_alive_idle = options::keep_alive_time(value)?;
         Ok(())
     }
 
@@ -359,7 +338,7 @@ impl HostTcpSocket for NetView<'_> {
     }
 
     fn set_keep_alive_interval(&mut self, socket: Resource<Tcp>, value: u64) -> SocketResult<()> {
-        self.tcp(&socket)?.options.keep_alive_interval = not_zero(value)?;
+        self.tcp(&socket)?.options.keep_alive_interval = options::keep_alive_time(value)?;
         Ok(())
     }
 
@@ -368,7 +347,7 @@ impl HostTcpSocket for NetView<'_> {
     }
 
     fn set_keep_alive_count(&mut self, socket: Resource<Tcp>, value: u32) -> SocketResult<()> {
-        self.tcp(&socket)?.options.keep_alive_count = not_zero(value)?;
+        self.tcp(&socket)?.options.keep_alive_count = options::keep_alive_count(value)?;
         Ok(())
     }
 
@@ -377,7 +356,7 @@ impl HostTcpSocket for NetView<'_> {
     }
 
     fn set_hop_limit(&mut self, socket: Resource<Tcp>, value: u8) -> SocketResult<()> {
-        self.tcp(&socket)?.options.hop_limit = not_zero(value)?;
+        self.tcp(&socket)?.options.hop_limit = options::hop_limit(value)?;
         Ok(())
     }
 
@@ -386,7 +365,7 @@ impl HostTcpSocket for NetView<'_> {
     }
 
     fn set_receive_buffer_size(&mut self, socket: Resource<Tcp>, value: u64) -> SocketResult<()> {
-        self.tcp(&socket)?.options.receive_buffer = not_zero(value)?;
+        self.tcp(&socket)?.options.receive_buffer = options::buffer(value)?;
         Ok(())
     }
 
@@ -395,7 +374,7 @@ impl HostTcpSocket for NetView<'_> {
     }
 
     fn set_send_buffer_size(&mut self, socket: Resource<Tcp>, value: u64) -> SocketResult<()> {
-        self.tcp(&socket)?.options.send_buffer = not_zero(value)?;
+        self.tcp(&socket)?.options.send_buffer = options::buffer(value)?;
         Ok(())
     }
 
@@ -419,13 +398,5 @@ impl HostTcpSocket for NetView<'_> {
     fn drop(&mut self, socket: Resource<Tcp>) -> wasmtime::Result<()> {
         self.table.delete(socket)?;
         Ok(())
-    }
-}
-
-fn not_zero<T: PartialEq + Default>(value: T) -> SocketResult<T> {
-    if value == T::default() {
-        Err(ErrorCode::InvalidArgument.into())
-    } else {
-        Ok(value)
     }
 }

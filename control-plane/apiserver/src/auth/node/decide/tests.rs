@@ -50,6 +50,10 @@ fn a_node_may_do_this() {
         "create core/nodes - -",
         "get core/nodes - n1",
         "watch core/nodes - n1 metadata.name=n1",
+        "list core/nodes - -",
+        "watch core/nodes - -",
+        "list core/namespaces - -",
+        "watch networking.k8s.io/networkpolicies - -",
         "update core/nodes - n1",
         "patch core/nodes/status - n1",
         "create coordination.k8s.io/leases kube-node-lease -",
@@ -83,7 +87,9 @@ fn a_node_may_do_this() {
 fn a_node_may_not_do_that() {
     for request in [
         "get core/nodes - n2",
-        "list core/nodes - -",
+        "get core/nodes/status - n2",
+        "update networking.k8s.io/networkpolicies a p",
+        "delete core/namespaces - a",
         "delete core/nodes - n1",
         "update core/nodes - n2",
         "patch core/nodes/status - n2",
