@@ -16,16 +16,21 @@ pub mod references;
 pub mod room;
 pub mod services;
 pub mod status;
+pub mod terminal;
 pub mod unsupported;
 pub mod volumes;
 
+mod attached;
+mod commands;
 mod endpoint;
 mod heartbeat;
 mod node_object;
 mod parts;
 mod pods;
 mod publisher;
+mod said;
 mod sandbox;
+mod toolbox;
 mod usage;
 mod worker;
 
