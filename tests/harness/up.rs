@@ -74,7 +74,7 @@ impl Up {
     /// The administrator's kubectl of another version.
     #[must_use]
     pub fn kubectl_at(&self, program: &Path) -> Kubectl {
-        Kubectl::new(program, &self.data().join("admin.kubeconfig"))
+        Kubectl::new(program, &self.admin_kubeconfig())
     }
 
     /// A kubectl for whom `coracle kubeconfig` with these arguments makes a kubeconfig, written to a file called `name`.
