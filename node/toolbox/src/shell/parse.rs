@@ -44,7 +44,7 @@ pub fn script(text: &str) -> Parsed<List> {
     let mut parser = Parser {
         chars: text.chars().peekable(),
         depth: 0,
-        here: Vec::new(),
+        ends_line: false,
     };
     let list = parser.list(&[])?;
     match parser.chars.peek() {
@@ -56,8 +56,8 @@ pub fn script(text: &str) -> Parsed<List> {
 struct Parser<'a> {
     chars: Peekable<Chars<'a>>,
     depth: u32,
-    /// Ends of here-documents that begin after this line.
-    here: Vec<String>,
+    /// A here-document has taken the end of the line with it.
+    ends_line: bool,
 }
 
 impl Parser<'_> {
@@ -156,8 +156,11 @@ impl Parser<'_> {
             }
             let pipeline = self.pipeline()?;
             list.push(Entry { when, pipeline });
-            self.blanks();
             when = When::Always;
+            if std::mem::take(&mut self.ends_line) {
+                continue;
+            }
+            self.blanks();
             match self.peek() {
                 Some('\n') => {}
                 Some(';') if self.second() == Some(';') => {}
@@ -194,8 +197,10 @@ impl Parser<'_> {
         }
         let mut commands = vec![self.command()?];
         loop {
-            self.blanks();
-            if self.peek() != Some('|') || self.second() == Some('|') {
+            if !self.ends_line {
+                self.blanks();
+            }
+            if self.ends_line || self.peek() != Some('|') || self.second() == Some('|') {
                 return Ok(Pipeline {
                     is_negated,
                     commands,
@@ -217,13 +222,14 @@ impl Parser<'_> {
             let Some(kind) = compound else {
                 return parser.simple();
             };
-            loop {
+            while !parser.ends_line {
                 parser.blanks();
                 match parser.redirection()? {
                     Some(redirection) => redirections.push(redirection),
-                    None => return Ok(Command { kind, redirections }),
+                    None => break,
                 }
             }
+            Ok(Command { kind, redirections })
         })
     }
 
@@ -355,6 +361,9 @@ impl Parser<'_> {
     fn simple(&mut self) -> Parsed<Command> {
         let (mut assignments, mut words, mut redirections) = (Vec::new(), Vec::new(), Vec::new());
         loop {
+            if self.ends_line {
+                break;
+            }
             self.blanks();
             if let Some(redirection) = self.redirection()? {
                 redirections.push(redirection);
@@ -429,7 +438,6 @@ impl Parser<'_> {
 
     /// A here-document whose operator ends its line: the text up to the line that is `end`.
     fn here_document(&mut self, end: &str) -> Parsed<Word> {
-        self.here.push(end.to_owned());
         self.blanks();
         if !self.eat('\n') {
             return Err(Problem::Unexpected(
@@ -447,16 +455,15 @@ impl Parser<'_> {
                 }
                 line.push(c);
             }
-            if self.here.last().is_some_and(|end| *end == line) {
-                self.here.pop();
+            if line == end {
                 let mut parser = Parser {
                     chars: text.chars().peekable(),
                     depth: self.depth,
-                    here: Vec::new(),
+                    ends_line: false,
                 };
                 let mut word = Word::new();
                 parser.quoted(&mut word, None)?;
-                // What follows begins on a line of its own.
+                self.ends_line = true;
                 return Ok(word);
             }
             if !has_end {
