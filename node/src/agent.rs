@@ -28,6 +28,7 @@ use crate::{
     policies::{self, PolicyWatch},
     references::References,
     services::Services,
+    toolbox::Toolbox,
     usage::UsageMeter,
     volumes::PodDirectories,
 };
@@ -117,6 +118,7 @@ impl Agent {
             pods: Arc::clone(&pods),
             logs: Arc::clone(&parts.logs),
             usage: Arc::clone(&usage),
+            parts: Arc::clone(&parts),
         };
         tasks.spawn(write);
         let services = &parts.services;
@@ -312,6 +314,7 @@ fn prepare(config: Config) -> Result<(Arc<Parts>, Recording), AgentError> {
         directories,
         addresses: Mutex::new(Addresses::new(config.pod_range)),
         recorder,
+        toolbox: Toolbox::default(),
         writing: Semaphore::new(WRITES),
         deadline: watch::Sender::new(None),
         config,

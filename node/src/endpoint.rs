@@ -1,5 +1,9 @@
-//! The node's own HTTP endpoint, which the API server reaches over the node's link: container logs, usage, health. It listens nowhere; whoever attaches it
-//! vouches for who asks.
+//! The node's own HTTP endpoint, which the API server reaches over the node's link: container logs, streams into pods, usage, health. It listens nowhere;
+//! whoever attaches it vouches for who asks.
+
+mod attach;
+mod commands;
+mod port_forward;
 
 use std::sync::Arc;
 
@@ -9,7 +13,7 @@ use axum::{
     extract::{Path, Query, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use coracle_lifecycle::RunId;
 use jiff::{SignedDuration, Timestamp};
@@ -21,6 +25,7 @@ use crate::{
         line::Stream,
         read::{Options, Reader},
     },
+    parts::Parts,
     pods::Pods,
     sandbox::{Sandbox, View},
     usage::UsageMeter,
@@ -33,6 +38,7 @@ pub(crate) struct Endpoint {
     pub(crate) pods: Arc<Pods>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) usage: Arc<UsageMeter>,
+    pub(crate) parts: Arc<Parts>,
 }
 
 impl Endpoint {
@@ -42,9 +48,33 @@ impl Endpoint {
                 "/containerLogs/{namespace}/{pod}/{container}",
                 get(container_logs),
             )
+            .route(
+                "/attach/{namespace}/{pod}/{container}",
+                post(attach::attach),
+            )
+            .route("/exec/{namespace}/{pod}/{container}", post(commands::exec))
+            .route(
+                "/portForward/{namespace}/{pod}/{port}",
+                post(port_forward::open),
+            )
             .route("/stats", get(stats))
             .route("/healthz", get(|| async { "ok" }))
             .with_state(self)
+    }
+
+    /// The pod of a name, if it is the one meant.
+    fn sandbox(
+        &self,
+        namespace: &str,
+        pod: &str,
+        uid: Option<&str>,
+    ) -> Result<Arc<Sandbox>, (StatusCode, String)> {
+        let found = self.pods.find(namespace, pod);
+        let found = found.filter(|found| uid.is_none_or(|uid| uid == found.uid));
+        found.ok_or_else(|| {
+            let message = format!("pod \"{pod}\" not found on this node");
+            (StatusCode::NOT_FOUND, message)
+        })
     }
 }
 
@@ -99,11 +129,9 @@ async fn container_logs(
         Ok(options) => options,
         Err(message) => return refuse(StatusCode::BAD_REQUEST, message),
     };
-    let Some(sandbox) = endpoint.pods.find(&namespace, &pod) else {
-        return refuse(
-            StatusCode::NOT_FOUND,
-            format!("pod \"{pod}\" not found on this node"),
-        );
+    let sandbox = match endpoint.sandbox(&namespace, &pod, None) {
+        Ok(sandbox) => sandbox,
+        Err((code, message)) => return refuse(code, message),
     };
     let run = match run_of(&sandbox, &endpoint.logs, &container, query.previous) {
         Ok(run) => run,
@@ -182,6 +210,7 @@ fn waiting(view: &View, container: &str) -> Option<String> {
     let lists = [
         &view.status.init_container_statuses,
         &view.status.container_statuses,
+        &view.status.ephemeral_container_statuses,
     ];
     let mut all = lists.into_iter().flatten().flatten();
     let of = all.find(|one| one.name == container)?;

@@ -16,9 +16,12 @@ pub mod references;
 pub mod room;
 pub mod services;
 pub mod status;
+pub mod terminal;
 pub mod unsupported;
 pub mod volumes;
 
+mod attached;
+mod commands;
 mod endpoint;
 mod heartbeat;
 mod node_object;
@@ -27,7 +30,9 @@ mod peers;
 mod pods;
 mod policies;
 mod publisher;
+mod said;
 mod sandbox;
+mod toolbox;
 mod usage;
 mod worker;
 

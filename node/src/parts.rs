@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::{
     addresses::Addresses, config::Config, events::Recorder, images::Images, logs::Logs,
-    references::References, services::Services, volumes::PodDirectories,
+    references::References, services::Services, toolbox::Toolbox, volumes::PodDirectories,
 };
 
 /// Pod statuses that are written at a time. More would only wait in the API server.
@@ -30,6 +30,7 @@ pub(crate) struct Parts {
     pub(crate) directories: PodDirectories,
     pub(crate) addresses: Mutex<Addresses>,
     pub(crate) recorder: Recorder,
+    pub(crate) toolbox: Toolbox,
     /// Held while a pod's status is written.
     pub(crate) writing: Semaphore,
     /// When containers have to have ended; nothing while the agent goes on.

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use coracle_lifecycle::with_ephemeral;
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -101,12 +102,12 @@ impl Pods {
             match event {
                 None => return,
                 Some(Ok(watcher::Event::Init)) => listed.clear(),
-                Some(Ok(watcher::Event::InitApply(pod))) => listed.push(pod),
+                Some(Ok(watcher::Event::InitApply(pod))) => listed.push(with_ephemeral(pod)),
                 Some(Ok(watcher::Event::InitDone)) => {
                     pause = PAUSE.0;
                     self.replace(std::mem::take(&mut listed));
                 }
-                Some(Ok(watcher::Event::Apply(pod))) => self.put(Arc::new(pod)),
+                Some(Ok(watcher::Event::Apply(pod))) => self.put(Arc::new(with_ephemeral(pod))),
                 Some(Ok(watcher::Event::Delete(pod))) => {
                     self.remove(pod.uid().as_deref().unwrap_or_default());
                 }

@@ -1,5 +1,7 @@
-//! Carries out probes and life-cycle hooks: connections to the pod through the virtual switch, never through the host's network.
+//! Carries out probes and life-cycle hooks that are connections to the pod: through the virtual switch, never through the host's network. Commands are run by
+//! [`crate::commands`].
 
+mod grpc;
 mod https;
 
 use std::{
@@ -60,7 +62,18 @@ impl Target {
             let address = SocketAddr::new(self.ip, port(container, &tcp.port)?);
             return self.dial(address, limit).await.map(drop);
         }
-        Err("this node probes by httpGet and tcpSocket".to_owned())
+        if let Some(grpc) = &probe.grpc {
+            let number = port(container, &IntOrString::Int(grpc.port))?;
+            let address = SocketAddr::new(self.ip, number);
+            let service = grpc.service.as_deref().unwrap_or_default();
+            let checked = async {
+                let stream = self.dial(address, limit).await?;
+                grpc::check(stream, address, service).await
+            };
+            let failed = |_| format!("timeout: health rpc did not complete within {limit:?}");
+            return timeout(limit, checked).await.map_err(failed)?;
+        }
+        Err("the probe has no handler that this node knows".to_owned())
     }
 
     /// Runs a hook of a container.
@@ -86,7 +99,7 @@ impl Target {
             tokio::time::sleep(wanted.min(limit)).await;
             return Ok(());
         }
-        Err("this node runs hooks by httpGet, tcpSocket and sleep".to_owned())
+        Err("the hook has no handler that this node knows".to_owned())
     }
 
     async fn dial(

@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use parking_lot::Mutex;
 
 use crate::{
+    attached::Attached,
     events::Subject,
     images::Ready,
     logs,
@@ -35,6 +36,8 @@ pub(crate) struct Sandbox {
     pub(crate) requests: Requests,
     held: Mutex<Holdings>,
     view: Mutex<View>,
+    /// The pod's object as its worker last saw it.
+    pod: Mutex<Arc<Pod>>,
 }
 
 #[derive(Default)]
@@ -43,6 +46,8 @@ struct Holdings {
     references: Option<Arc<Held>>,
     /// What was fetched for each container.
     images: HashMap<Arc<str>, Ready>,
+    /// Who watches each container.
+    attached: HashMap<Arc<str>, Arc<Attached>>,
     /// The containers that run, by name, with the number of the run.
     running: BTreeMap<Arc<str>, (u32, Arc<Container>)>,
 }
@@ -64,7 +69,7 @@ impl Sandbox {
     /// # Errors
     /// When its uid is none.
     pub(crate) fn new(
-        pod: &Pod,
+        pod: &Arc<Pod>,
         directories: &PodDirectories,
         place: Place,
     ) -> Result<Self, NoUid> {
@@ -81,6 +86,7 @@ impl Sandbox {
             requests: Requests::of(pod),
             held: Mutex::default(),
             view: Mutex::default(),
+            pod: Mutex::new(Arc::clone(pod)),
             namespace,
             name,
             uid,
@@ -129,6 +135,12 @@ impl Sandbox {
 
     pub(crate) fn image(&self, container: &str) -> Option<Ready> {
         self.held.lock().images.get(container).cloned()
+    }
+
+    /// Who watches a container.
+    pub(crate) fn attached(&self, container: &str) -> Arc<Attached> {
+        let mut held = self.held.lock();
+        Arc::clone(held.attached.entry(Arc::from(container)).or_default())
     }
 
     pub(crate) fn set_running(&self, run: &RunId, container: Arc<Container>) {
@@ -184,8 +196,14 @@ impl Sandbox {
         self.view.lock().has_ended
     }
 
+    /// The pod's object.
+    pub(crate) fn pod(&self) -> Arc<Pod> {
+        Arc::clone(&self.pod.lock())
+    }
+
     /// Remembers what others may see of the worker's state.
-    pub(crate) fn look(&self, state: &State, pod: &Pod) {
+    pub(crate) fn look(&self, state: &State, pod: &Arc<Pod>) {
+        *self.pod.lock() = Arc::clone(pod);
         let spec = pod.spec.as_ref();
         let init = spec.and_then(|spec| spec.init_containers.as_ref());
         let mains = spec.map(|spec| &spec.containers);

@@ -1,7 +1,7 @@
 //! What a pod may ask for in the API and cannot have on this node: refused by name before anything runs, instead of running without it. Pure.
 //! Volumes say for themselves what they cannot be made of; see [`crate::volumes`].
 
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod, PodSpec, Probe};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 /// Looks at what `container` of `pod` asks for. Settings that concern Linux users, groups and files alone are no obstacle: guests have none of them.
 ///
@@ -76,18 +76,6 @@ fn of_container(container: &Container) -> Option<Problem> {
         .is_some_and(|all| !all.is_empty());
     let mut ports = container.ports.iter().flatten();
     let directory = container.working_dir.as_deref().unwrap_or_default();
-    let lifecycle = container.lifecycle.as_ref();
-    let hook_executes =
-        |hook: Option<&LifecycleHandler>| hook.is_some_and(|hook| hook.exec.is_some());
-    let executes = |probe: &Option<Probe>| probe.as_ref().is_some_and(|probe| probe.exec.is_some());
-    let calls = |probe: &Option<Probe>| probe.as_ref().is_some_and(|probe| probe.grpc.is_some());
-    let probes = [
-        ("startupProbe", &container.startup_probe),
-        ("livenessProbe", &container.liveness_probe),
-        ("readinessProbe", &container.readiness_probe),
-    ];
-    const NO_EXEC: &str =
-        "a WebAssembly module has no other program to execute; use httpGet or tcpSocket";
     let prefix = format!("spec.containers[{}].", container.name);
     let own = [
         (
@@ -115,29 +103,8 @@ fn of_container(container: &Container) -> Option<Problem> {
             "workingDir",
             "WASI knows no working directory; use absolute paths",
         ),
-        (
-            hook_executes(lifecycle.and_then(|of| of.post_start.as_ref())),
-            "lifecycle.postStart.exec",
-            NO_EXEC,
-        ),
-        (
-            hook_executes(lifecycle.and_then(|of| of.pre_stop.as_ref())),
-            "lifecycle.preStop.exec",
-            NO_EXEC,
-        ),
     ];
-    first(&prefix, own).or_else(|| {
-        probes.into_iter().find_map(|(field, probe)| {
-            if executes(probe) {
-                Some((format!("{prefix}{field}.exec"), NO_EXEC))
-            } else if calls(probe) {
-                let why = "this node probes by httpGet and tcpSocket";
-                Some((format!("{prefix}{field}.grpc"), why))
-            } else {
-                None
-            }
-        })
-    })
+    first(&prefix, own)
 }
 
 fn first<const N: usize>(
@@ -209,22 +176,6 @@ mod tests {
                 "ports.hostPort",
             ),
             (json!({ "workingDir": "/srv" }), "workingDir"),
-            (
-                json!({ "lifecycle": { "preStop": { "exec": {} } } }),
-                "lifecycle.preStop.exec",
-            ),
-            (
-                json!({ "lifecycle": { "postStart": { "exec": {} } } }),
-                "lifecycle.postStart.exec",
-            ),
-            (
-                json!({ "livenessProbe": { "exec": {} } }),
-                "livenessProbe.exec",
-            ),
-            (
-                json!({ "readinessProbe": { "grpc": { "port": 1 } } }),
-                "readinessProbe.grpc",
-            ),
         ] {
             let told = problem(json!({}), container).unwrap();
             assert!(

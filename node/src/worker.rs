@@ -4,7 +4,7 @@ mod effects;
 mod prepare;
 mod start;
 
-pub(crate) use self::effects::log_id;
+pub(crate) use self::effects::{container as container_of, log_id};
 
 use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 

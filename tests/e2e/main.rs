@@ -13,3 +13,4 @@ mod examples;
 mod kubectl;
 mod nodes;
 mod readme;
+mod streams;

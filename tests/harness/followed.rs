@@ -35,14 +35,15 @@ impl Followed {
         Self { child, said }
     }
 
-    /// Waits until it has said something.
+    /// Waits until it has said something, and returns all it has said.
     ///
     /// # Panics
     /// When it has not within a minute.
-    pub fn until(&self, text: &str) {
+    pub fn until(&self, text: &str) -> String {
         eventually(text, || {
-            self.said.lock().unwrap().contains(text).then_some(())
-        });
+            let said = self.said.lock().unwrap();
+            said.contains(text).then(|| said.clone())
+        })
     }
 
     /// Waits until it ends by itself with success.

@@ -71,6 +71,12 @@ impl Up {
         Kubectl::new("kubectl", &self.admin_kubeconfig())
     }
 
+    /// The administrator's kubectl of another version.
+    #[must_use]
+    pub fn kubectl_at(&self, program: &Path) -> Kubectl {
+        Kubectl::new(program, &self.admin_kubeconfig())
+    }
+
     /// A kubectl for whom `coracle kubeconfig` with these arguments makes a kubeconfig, written to a file called `name`.
     #[must_use]
     pub fn kubectl_as(&self, name: &str, arguments: &[&str]) -> Kubectl {

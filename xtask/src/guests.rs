@@ -14,7 +14,7 @@ use crate::{step, workspace};
 use toolchain::Toolchain;
 
 /// The cargo workspaces that hold guests.
-const WORKSPACES: [&str; 2] = ["examples", "tests/fixtures/guests"];
+const WORKSPACES: [&str; 3] = ["examples", "node/toolbox", "tests/fixtures/guests"];
 
 /// Builds every guest into `target/guests/NAME.wasm`.
 pub(crate) fn build() -> anyhow::Result<()> {

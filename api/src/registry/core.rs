@@ -5,6 +5,9 @@ use k8s_openapi::api::core::v1;
 use super::{Durability, Resource, Scope, Storage, row::stored};
 use crate::{defaulting, names, selector, table, validate};
 
+/// What may be done through a proxy.
+const PROXIED: &[&str] = &["create", "delete", "get", "patch", "update"];
+
 pub(super) fn rows() -> Vec<Resource> {
     vec![
         Resource {
@@ -23,6 +26,7 @@ pub(super) fn rows() -> Vec<Resource> {
             ..stored::<v1::Node>("node", Scope::Cluster)
                 .short(&["no"])
                 .with_status()
+                .with_subresource("proxy", "NodeProxyOptions", "", "v1", PROXIED)
                 .with_table(table::node::columns(), table::node::row)
         },
         Resource {
@@ -39,6 +43,23 @@ pub(super) fn rows() -> Vec<Resource> {
                 .with_subresource("binding", "Binding", "", "v1", &["create"])
                 .with_subresource("eviction", "Eviction", "policy", "v1", &["create"])
                 .with_subresource("log", "Pod", "", "v1", &["get"])
+                .with_subresource("attach", "PodAttachOptions", "", "v1", &["create", "get"])
+                .with_subresource(
+                    "ephemeralcontainers",
+                    "Pod",
+                    "",
+                    "v1",
+                    &["get", "patch", "update"],
+                )
+                .with_subresource("exec", "PodExecOptions", "", "v1", &["create", "get"])
+                .with_subresource(
+                    "portforward",
+                    "PodPortForwardOptions",
+                    "",
+                    "v1",
+                    &["create", "get"],
+                )
+                .with_subresource("proxy", "PodProxyOptions", "", "v1", PROXIED)
                 .with_table(table::pod::columns(), table::pod::row)
         },
         Resource {
@@ -52,6 +73,7 @@ pub(super) fn rows() -> Vec<Resource> {
                 .short(&["svc"])
                 .in_all()
                 .with_status()
+                .with_subresource("proxy", "ServiceProxyOptions", "", "v1", PROXIED)
                 .with_table(table::service::columns(), table::service::row)
         },
         Resource {

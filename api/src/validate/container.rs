@@ -8,6 +8,25 @@ use crate::{
     names,
 };
 
+/// A container that is added to a pod that runs: without what only means something to one that belongs to the pod from its beginning.
+pub(super) fn ephemeral(container: &At<'_>, volumes: &BTreeSet<&str>, problems: &mut Problems) {
+    self::container(container, volumes, false, problems);
+    for field in [
+        "ports",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "lifecycle",
+        "resources",
+    ] {
+        let one = container.field(field);
+        if !one.is_empty() {
+            let detail = "cannot be set for an Ephemeral Container";
+            problems.push(FieldError::forbidden(&one.path, detail));
+        }
+    }
+}
+
 /// Checks one container against the pod's volumes.
 pub(super) fn container(
     container: &At<'_>,
@@ -64,15 +83,6 @@ pub(super) fn container(
         let hook = container.field("lifecycle").field(hook);
         if hook.is_set() {
             handler(&hook, problems);
-        }
-    }
-    for field in ["stdin", "tty"] {
-        let one = container.field(field);
-        if one.flag() {
-            problems.push(FieldError::forbidden(
-                &one.path,
-                "a module has no terminal to attach to",
-            ));
         }
     }
     let devices = container.field("volumeDevices");
@@ -291,14 +301,12 @@ fn handler(handler: &At<'_>, problems: &mut Problems) {
             "may not specify more than 1 handler type",
         ));
     }
-    for unavailable in ["exec", "grpc"] {
-        let one = handler.field(unavailable);
-        if one.is_set() {
-            problems.push(FieldError::forbidden(
-                &one.path,
-                "modules are probed and told by httpGet or tcpSocket",
-            ));
-        }
+    let exec = handler.field("exec");
+    if exec.is_set() && exec.field("command").is_empty() {
+        problems.push(FieldError::required(&exec.field("command").path, ""));
+    }
+    if handler.field("grpc").is_set() {
+        port_or_name(&handler.field("grpc").field("port"), problems);
     }
     let http = handler.field("httpGet");
     if http.is_set() {

@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{At, container::container, volume::volumes};
+use super::{
+    At,
+    container::{container, ephemeral},
+    volume::volumes,
+};
 use crate::{
     fields::{FieldError, FieldPath, Problems},
     names,
@@ -21,7 +25,13 @@ pub fn pod(object: &Value) -> Problems {
 /// The pod template at a path.
 pub(super) fn template(template: &At<'_>, problems: &mut Problems) {
     super::metadata::labels(&template.field("metadata").field("labels"), problems);
-    pod_spec(&template.field("spec"), problems);
+    let spec = template.field("spec");
+    pod_spec(&spec, problems);
+    let ephemeral = spec.field("ephemeralContainers");
+    if !ephemeral.is_empty() {
+        let detail = "ephemeral containers not allowed in pod template";
+        problems.push(FieldError::forbidden(&ephemeral.path, detail));
+    }
 }
 
 fn pod_spec(spec: &At<'_>, problems: &mut Problems) {
@@ -40,12 +50,12 @@ fn pod_spec(spec: &At<'_>, problems: &mut Problems) {
             }
         }
     }
-    let ephemeral = spec.field("ephemeralContainers");
-    if !ephemeral.is_empty() {
-        problems.push(FieldError::forbidden(
-            &ephemeral.path,
-            "cannot be set on create",
-        ));
+    for one in spec.field("ephemeralContainers").items() {
+        ephemeral(&one, &volumes, problems);
+        let name = one.field("name");
+        if !names_seen.insert(name.text()) && !name.is_empty() {
+            problems.push(FieldError::duplicate(&name.path, name.value.clone()));
+        }
     }
     spec.field("restartPolicy")
         .one_of(&["Always", "Never", "OnFailure"], problems);
@@ -222,6 +232,9 @@ pub fn update(new: &Value, old: &Value) -> Problems {
             return problems;
         }
     }
+    if before.field("ephemeralContainers").value != spec.field("ephemeralContainers").value {
+        added_ephemeral(&spec, &before, &mut problems);
+    }
     let deadline = (
         spec.field("activeDeadlineSeconds").number(),
         before.field("activeDeadlineSeconds").number(),
@@ -259,11 +272,50 @@ pub fn update(new: &Value, old: &Value) -> Problems {
     problems
 }
 
+/// Ephemeral containers are added to a pod that runs; those it has stay as they are.
+fn added_ephemeral(spec: &At<'_>, before: &At<'_>, problems: &mut Problems) {
+    let new = spec.field("ephemeralContainers");
+    for old in before.field("ephemeralContainers").items() {
+        let name = old.field("name");
+        let same = new
+            .items()
+            .find(|one| one.field("name").text() == name.text());
+        let complaint = match same {
+            None => "may not be removed",
+            Some(one) if one.value != old.value => "may not be changed",
+            Some(_) => continue,
+        };
+        let detail = format!(
+            "existing ephemeral containers {:?} {complaint}",
+            name.text()
+        );
+        problems.push(FieldError::forbidden(&new.path, detail));
+    }
+    // Not checked as all of the pod is where one part is written.
+    let volumes = volumes(spec, &mut Problems::new());
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for list in ["containers", "initContainers"] {
+        names.extend(spec.field(list).items().map(|one| one.field("name").text()));
+    }
+    for one in new.items() {
+        ephemeral(&one, &volumes, problems);
+        let name = one.field("name");
+        if !names.insert(name.text()) && !name.is_empty() {
+            problems.push(FieldError::duplicate(&name.path, name.value.clone()));
+        }
+    }
+}
+
 /// The spec without what may change.
 fn mutable_removed(spec: &At<'_>) -> Value {
     let mut kept = spec.value.clone();
     if let Some(kept) = kept.as_object_mut() {
-        for field in ["activeDeadlineSeconds", "tolerations", "nodeName"] {
+        for field in [
+            "activeDeadlineSeconds",
+            "tolerations",
+            "nodeName",
+            "ephemeralContainers",
+        ] {
             kept.remove(field);
         }
         for field in ["containers", "initContainers"] {

@@ -89,8 +89,8 @@ fn each_fault_of_a_pod_is_told_by_path() {
         ),
         (
             "/spec/containers/0/livenessProbe",
-            json!({"exec": {"command": ["x"]}}),
-            "spec.containers[0].livenessProbe.exec: Forbidden: modules are probed and told by httpGet or tcpSocket",
+            json!({"exec": {"command": []}}),
+            "spec.containers[0].livenessProbe.exec.command: Required value",
         ),
     ] {
         assert_eq!(

@@ -2,7 +2,7 @@
 //!
 //! In reading order:
 //! - [`server`] is the server as a value, [`router`] its routes and the gate every request passes ([`path`], [`query`], [`limits`],
-//!   [`authorization`], [`streams`]).
+//!   [`authorization`], [`streams`], [`upgrades`]).
 //! - [`resources`] does what a request for a resource says: [`reads`] shows what is stored ([`encoded`], [`negotiation`]), [`writes`] changes it (through
 //!   [`admission`]), [`subresources`] and [`virtual_kinds`] are what is neither.
 //! - [`discovery`], [`openapi`], [`version`], [`metrics`] tell about the server.
@@ -17,6 +17,7 @@ pub mod limits;
 pub mod path;
 pub mod query;
 pub mod streams;
+pub mod upgrades;
 
 pub mod resources;
 

@@ -79,7 +79,7 @@ const OUT_OF_FILES: Duration = Duration::from_millis(100);
 
 /// Serves `router` on `listener` until `shutdown`, then lets requests under way finish (watches and followed logs end at once, cleanly).
 ///
-/// Requests reach the router with these extensions: [`crate::auth::UserInfo`], [`crate::streams::CutOff`].
+/// Requests reach the router with these extensions: [`crate::auth::UserInfo`], [`crate::streams::CutOff`], [`crate::upgrades::Ends`].
 ///
 /// # Errors
 /// When the listener cannot be used any more.

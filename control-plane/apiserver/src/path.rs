@@ -89,6 +89,14 @@ impl ResourcePath {
         }
     }
 
+    /// Whether the request opens a stream into a pod.
+    fn opens_stream(&self) -> bool {
+        let subresource = self.subresource.as_deref();
+        self.group.is_empty()
+            && self.resource == "pods"
+            && matches!(subresource, Some("exec" | "attach" | "portforward"))
+    }
+
     /// Whether the objects are the namespaces themselves.
     fn is_namespaces(&self) -> bool {
         self.group.is_empty() && self.resource == "namespaces"
@@ -108,6 +116,9 @@ pub struct RequestInfo {
 
 /// More segments than any valid resource path outside proxies; bounds the work on hostile paths.
 const MAX_SEGMENTS: usize = 64;
+
+/// Segments that may be the resource's own: `namespaces` and one, then the resource, its name and subresource.
+const KNOWN_SEGMENTS: (usize, usize) = (2, 3);
 
 impl RequestInfo {
     /// Parses a request line.
@@ -133,6 +144,11 @@ impl RequestInfo {
             ("DELETE", true) => Verb::Delete,
             ("DELETE", false) => Verb::DeleteCollection,
             _ => Verb::Other,
+        };
+        // To open such a stream is to act on the pod, whatever method the protocol begins with: WebSockets begin with GET.
+        let verb = match verb {
+            Verb::Get if resource.opens_stream() => Verb::Create,
+            verb => verb,
         };
         // Who may list or watch one named object says so by resourceNames in a rule, and asks with this selector.
         if matches!(verb, Verb::List | Verb::Watch) && resource.name.is_none() {
@@ -181,7 +197,15 @@ fn resource_path(path: &str) -> Result<Option<ResourcePath>, ApiError> {
     if segments.len() > MAX_SEGMENTS {
         return Err(ApiError::bad_request("the path has too many segments"));
     }
-    let mut rest = rest
+    // What follows the subresource is the proxied server's business, decoded by nobody here.
+    let of_namespace = if rest.first() == Some(&"namespaces") {
+        KNOWN_SEGMENTS.0
+    } else {
+        0
+    };
+    let known = rest.len().min(of_namespace + KNOWN_SEGMENTS.1);
+    let (known, others) = rest.split_at_checked(known).unwrap_or((rest, &[]));
+    let mut rest = known
         .iter()
         .map(|segment| decode(segment))
         .collect::<Result<Vec<_>, _>>()?
@@ -213,7 +237,9 @@ fn resource_path(path: &str) -> Result<Option<ResourcePath>, ApiError> {
         found.name = rest.next();
         found.subresource = rest.next();
     }
-    found.rest = rest.collect();
+    found.rest = rest
+        .chain(others.iter().map(|&other| other.to_owned()))
+        .collect();
     Ok(Some(found))
 }
 
@@ -309,6 +335,16 @@ mod tests {
             ),
             (
                 "GET",
+                "/api/v1/namespaces/a/pods/b/portforward",
+                "create /v1 a pods b portforward",
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/a/pods/b/log",
+                "get /v1 a pods b log",
+            ),
+            (
+                "GET",
                 "/api/v1/namespaces/a/pods?fieldSelector=metadata.name%3Dp",
                 "list /v1 a pods p -",
             ),
@@ -322,6 +358,11 @@ mod tests {
             ("GET", "/apis/apps/v1", "get /apis/apps/v1"),
             ("POST", "/version", "post /version"),
             ("GET", "/api/v1/namespaces/../pods", "400"),
+            (
+                "GET",
+                "/api/v1/namespaces/a/pods/b/proxy/c%2fd/../%ff",
+                "get /v1 a pods b proxy",
+            ),
             ("GET", "/api/v1/namespaces/a%2fb/pods", "400"),
             ("GET", "/api/v1/namespaces/%ff/pods", "400"),
             ("OPTIONS", "/api/v1/pods", "other /v1 - pods - -"),

@@ -75,7 +75,10 @@ pub async fn handle(
         .get(&path.group, &path.version, &path.resource)
         .cloned()
         .ok_or_else(ApiError::no_such_resource)?;
-    if resource.is_cluster_scoped() && path.object_namespace().is_some() || !path.rest.is_empty() {
+    let is_proxied = path.subresource.as_deref() == Some("proxy");
+    if resource.is_cluster_scoped() && path.object_namespace().is_some()
+        || !path.rest.is_empty() && !is_proxied
+    {
         return Err(ApiError::no_such_resource());
     }
     let call = Call {
@@ -102,6 +105,7 @@ impl Call<'_> {
             }
             Some("status") => Part::Status,
             Some("finalize") => Part::Finalize,
+            Some("ephemeralcontainers") => Part::Ephemeral,
             Some(name) => return subresources::handle(self, name, body).await,
         };
         let name = || self.named().ok_or_else(ApiError::method_not_allowed);
@@ -122,7 +126,9 @@ impl Call<'_> {
             (Verb::Watch, Part::Main) => self.watch().await,
             (Verb::Create, Part::Main) if self.named().is_none() => self.create(body).await,
             (Verb::Update, _) => self.replace(name()?, part, body).await,
-            (Verb::Patch, Part::Main | Part::Status) => self.patch(name()?, part, body).await,
+            (Verb::Patch, Part::Main | Part::Status | Part::Ephemeral) => {
+                self.patch(name()?, part, body).await
+            }
             (Verb::Delete, Part::Main) => self.delete(name()?, body).await,
             (Verb::DeleteCollection, Part::Main) => self.delete_collection(body).await,
             _ => Err(ApiError::method_not_allowed()),

@@ -107,6 +107,7 @@ fn written<'a>(pod: &'a Pod, role: Role, name: &str) -> Option<&'a ContainerStat
     let list = match role {
         Role::Main => status.container_statuses.as_ref(),
         Role::Init | Role::Sidecar => status.init_container_statuses.as_ref(),
+        Role::Ephemeral => status.ephemeral_container_statuses.as_ref(),
     };
     list.into_iter().flatten().find(|one| one.name == name)
 }
@@ -155,7 +156,8 @@ fn resume(
     let is_over = match (&ran, container.role, policy) {
         (None, _, _) => false,
         (Some(_), _, _) if has_ended => true,
-        (Some(_), Role::Main | Role::Init, RestartPolicy::Never) => true,
+        (Some(_), Role::Main | Role::Init, RestartPolicy::Never)
+        | (Some(_), Role::Ephemeral, _) => true,
         (Some(ended), Role::Main, RestartPolicy::OnFailure) => ended.exit_code == 0,
         (Some(_), Role::Sidecar, _)
         | (Some(_), Role::Main, RestartPolicy::Always)

@@ -73,13 +73,14 @@ fn run_containers(state: &mut State, ctx: &Ctx<'_>, out: &mut Out) {
     let mut may_begin = true;
     for container in &mut state.containers {
         container.tick(ctx, out);
-        if may_begin && container.phase == Phase::Waiting {
+        let is_due = may_begin || container.role == Role::Ephemeral;
+        if is_due && container.phase == Phase::Waiting {
             container.begin(ctx, out);
         }
         may_begin &= match container.role {
             Role::Init => matches!(container.done(), Some(Some(ended)) if ended.exit_code == 0),
             Role::Sidecar => container.is_started(),
-            Role::Main => true,
+            Role::Main | Role::Ephemeral => true,
         };
     }
 }

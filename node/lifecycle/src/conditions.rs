@@ -103,7 +103,7 @@ fn initialized(state: &State, ctx: &Ctx<'_>) -> Now {
     let is_incomplete = |one: &&Container| match one.role {
         Role::Init => !matches!(one.done(), Some(Some(ended)) if ended.exit_code == 0),
         Role::Sidecar => !one.is_started(),
-        Role::Main => false,
+        Role::Main | Role::Ephemeral => false,
     };
     if state
         .mains()
@@ -146,7 +146,7 @@ fn containers_ready(state: &State, ctx: &Ctx<'_>) -> Now {
     let unready: Vec<&str> = state
         .containers
         .iter()
-        .filter(|one| one.role != Role::Init && !one.is_ready())
+        .filter(|one| !matches!(one.role, Role::Init | Role::Ephemeral) && !one.is_ready())
         .map(|one| &*one.name)
         .collect();
     if unready.is_empty() {

@@ -423,7 +423,7 @@ impl Container {
             (Role::Sidecar, _) | (Role::Main, RestartPolicy::Always) => true,
             (Role::Init, RestartPolicy::Always | RestartPolicy::OnFailure)
             | (Role::Main, RestartPolicy::OnFailure) => failed,
-            (Role::Init | Role::Main, RestartPolicy::Never) => false,
+            (Role::Init | Role::Main, RestartPolicy::Never) | (Role::Ephemeral, _) => false,
         }
     }
 }

@@ -24,7 +24,7 @@ mod step;
 
 pub use effect::{Effect, Note, NoteKind};
 pub use event::{Event, Exit, FetchFault, Image, RunId, StartFault};
-pub use spec::hook_of;
+pub use spec::{hook_of, with_ephemeral};
 pub use state::{Ctx, State};
 pub use step::step;
 

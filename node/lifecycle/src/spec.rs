@@ -29,6 +29,43 @@ pub(crate) fn restart_policy(pod: &Pod) -> RestartPolicy {
     }
 }
 
+/// The pod with its ephemeral containers among its others, where everything that asks for a container by its name finds them. They stay in their own list as
+/// well, which says which they are.
+#[must_use]
+pub fn with_ephemeral(mut pod: Pod) -> Pod {
+    let Some(spec) = &mut pod.spec else {
+        return pod;
+    };
+    for one in spec.ephemeral_containers.iter().flatten() {
+        let container = Container {
+            name: one.name.clone(),
+            image: one.image.clone(),
+            image_pull_policy: one.image_pull_policy.clone(),
+            command: one.command.clone(),
+            args: one.args.clone(),
+            env: one.env.clone(),
+            env_from: one.env_from.clone(),
+            volume_mounts: one.volume_mounts.clone(),
+            working_dir: one.working_dir.clone(),
+            security_context: one.security_context.clone(),
+            stdin: one.stdin,
+            stdin_once: one.stdin_once,
+            tty: one.tty,
+            ..Container::default()
+        };
+        if spec.containers.iter().all(|known| known.name != one.name) {
+            spec.containers.push(container);
+        }
+    }
+    pod
+}
+
+fn is_ephemeral(pod: &Pod, name: &str) -> bool {
+    let spec = pod.spec.as_ref();
+    let list = spec.and_then(|spec| spec.ephemeral_containers.as_ref());
+    list.into_iter().flatten().any(|one| one.name == name)
+}
+
 /// The containers with their roles: init containers in order, then the others.
 pub(crate) fn containers(pod: &Pod) -> impl Iterator<Item = (Role, &Container)> {
     let spec = pod.spec.as_ref();
@@ -39,7 +76,14 @@ pub(crate) fn containers(pod: &Pod) -> impl Iterator<Item = (Role, &Container)> 
     let mains = spec.map(|spec| &spec.containers).into_iter().flatten();
     inits
         .map(|one| (init_role(one), one))
-        .chain(mains.map(|one| (Role::Main, one)))
+        .chain(mains.map(|one| {
+            let role = if is_ephemeral(pod, &one.name) {
+                Role::Ephemeral
+            } else {
+                Role::Main
+            };
+            (role, one)
+        }))
 }
 
 fn init_role(container: &Container) -> Role {

@@ -125,6 +125,8 @@ pub enum Role {
     Sidecar,
     /// One of the pod's containers.
     Main,
+    /// Added to the running pod to look at it (`kubectl debug`): begins at once, never restarts, and counts for nothing else.
+    Ephemeral,
 }
 
 /// What is known of one container.

@@ -134,8 +134,8 @@ pub fn status(state: &State, ctx: &Ctx<'_>) -> PodStatus {
     if matches!(&state.ending, Some(ending) if matches!(ending.cause, Cause::Refused { .. })) {
         return common;
     }
-    let written = |init: bool| {
-        let of = |one: &&Container| (one.role != Role::Main) == init;
+    let written = |roles: &[Role]| {
+        let of = |one: &&Container| roles.contains(&one.role);
         let all: Vec<_> = state
             .containers
             .iter()
@@ -146,8 +146,9 @@ pub fn status(state: &State, ctx: &Ctx<'_>) -> PodStatus {
     };
     PodStatus {
         conditions: Some(conditions::written(state, ctx.pod.metadata.generation)),
-        init_container_statuses: written(true),
-        container_statuses: written(false),
+        init_container_statuses: written(&[Role::Init, Role::Sidecar]),
+        container_statuses: written(&[Role::Main]),
+        ephemeral_container_statuses: written(&[Role::Ephemeral]),
         pod_ip: state.ips.first().map(ToString::to_string),
         pod_ips: (!state.ips.is_empty()).then(|| {
             state
@@ -168,7 +169,8 @@ pub fn status(state: &State, ctx: &Ctx<'_>) -> PodStatus {
 }
 
 fn container(one: &Container, state: &State, ctx: &Ctx<'_>) -> ContainerStatus {
-    let has_inits = state.containers.iter().any(|one| one.role != Role::Main);
+    let is_init = |one: &Container| matches!(one.role, Role::Init | Role::Sidecar);
+    let has_inits = state.containers.iter().any(is_init);
     let creating = if has_inits {
         "PodInitializing"
     } else {

@@ -8,7 +8,7 @@ use crate::{
     event::{Event, RunId},
     restart::after,
     spec,
-    state::{Cause, Container, Ctx, Held, Stage, State},
+    state::{Cause, Container, Ctx, Held, Role, Stage, State},
 };
 
 /// Moves a pod's worker on.
@@ -20,6 +20,7 @@ use crate::{
 #[must_use]
 pub fn step(mut state: State, event: Event, ctx: &Ctx<'_>) -> (State, Vec<Effect>) {
     let mut out = Out::default();
+    take_up(&mut state, ctx, &mut out);
     absorb(&mut state, event, ctx, &mut out);
     state.active_until = spec::active_deadline(ctx.pod).map(|limit| after(state.start_time, limit));
     ending::notice(&mut state, ctx, &mut out);
@@ -27,6 +28,24 @@ pub fn step(mut state: State, event: Event, ctx: &Ctx<'_>) -> (State, Vec<Effect
     out.changed |= conditions::refresh(&mut state, ctx);
     let effects = out.finish(state.removed);
     (state, effects)
+}
+
+/// Takes up the ephemeral containers that the pod has got since.
+fn take_up(state: &mut State, ctx: &Ctx<'_>, out: &mut Out) {
+    if state.has_ended() {
+        return;
+    }
+    for (role, one) in spec::containers(ctx.pod) {
+        let is_known = state
+            .containers
+            .iter()
+            .any(|known| *known.name == *one.name);
+        if role == Role::Ephemeral && !is_known {
+            let name = one.name.as_str().into();
+            state.containers.push(Container::new(name, role));
+            out.changed = true;
+        }
+    }
 }
 
 /// What a step puts out.

@@ -2,6 +2,7 @@
 //! host offers what it imports, compiles once, and keeps the compiled code on disk. Bytes are hostile.
 
 mod cache;
+mod exits;
 mod inspect;
 
 pub use inspect::{Inspection, inspect};
@@ -25,6 +26,9 @@ use crate::host::Host;
 
 /// The largest module taken. Compiling takes about 1.2 s per MiB.
 pub const SIZE_LIMIT: usize = 64 << 20;
+
+/// Changes whenever [`inspect`] makes something else of the same bytes.
+const ENCODING: u32 = 2;
 
 /// What kind of container a component makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,9 +149,10 @@ fn give_memory_back() {
     }
 }
 
-/// Names the compiled form of a module: the module, and everything about the engine that the code depends on.
+/// Names the compiled form of a module: the module, how a component is made of it, and everything about the engine that the code depends on.
 fn key(engine: &Engine, digest: &str) -> String {
     let mut hasher = DefaultHasher::new();
+    ENCODING.hash(&mut hasher);
     engine.precompile_compatibility_hash().hash(&mut hasher);
     format!("{digest}-{:016x}", hasher.finish())
 }

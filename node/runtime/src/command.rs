@@ -67,6 +67,12 @@ async fn run(
     };
     let burnt = before.saturating_sub(store.get_fuel().unwrap_or_default());
     shared.meter.burnt(burnt);
+    // What a command burnt its container does not have any more.
+    let spent = |left: u64| Some(left.saturating_sub(burnt));
+    // The update never declines.
+    let _ = shared
+        .fuel_left
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, spent);
     match outcome {
         Ok(Ok(())) => Exit::Completed(0),
         Ok(Err(())) => Exit::Completed(1),

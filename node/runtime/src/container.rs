@@ -1,7 +1,7 @@
 //! A running container: how it is told to stop, and how one learns that it has ended.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
 
@@ -9,15 +9,16 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    artifact::ContainerKind,
     command,
     executor::Place,
     exit::Exit,
-    host::sockets::Listeners,
+    host::{sockets::Listeners, stdin::Stdin},
     http_server,
     memory::Account,
     meter::{Meter, Usage},
     runtime::{Runtime, StartError},
-    spec::ContainerSpec,
+    spec::{CommandSpec, ContainerSpec},
 };
 
 /// What the instances of a container share.
@@ -32,7 +33,7 @@ pub(crate) struct Shared {
     /// The container ends now.
     pub(crate) killed: CancellationToken,
     /// Fuel left of the budget.
-    pub(crate) fuel_left: std::sync::atomic::AtomicU64,
+    pub(crate) fuel_left: Arc<AtomicU64>,
     exit: watch::Sender<Option<Exit>>,
 }
 
@@ -45,7 +46,7 @@ impl Shared {
             place: place.clone(),
             stopping: CancellationToken::new(),
             killed: CancellationToken::new(),
-            fuel_left: std::sync::atomic::AtomicU64::new(spec.fuel_budget.unwrap_or(u64::MAX)),
+            fuel_left: Arc::new(AtomicU64::new(spec.fuel_budget.unwrap_or(u64::MAX))),
             exit: watch::Sender::new(None),
             spec,
         })
@@ -60,6 +61,36 @@ impl Shared {
             }
             first
         });
+        // Commands that were run in the container end with it.
+        self.killed.cancel();
+    }
+
+    /// What a command run in this container shares with it: all but its program and its own end.
+    fn for_command(&self, command: CommandSpec) -> Arc<Self> {
+        let mut spec = self.spec.clone();
+        spec.id = format!("{} ({})", spec.id, command.args.join(" "));
+        spec.env.extend(command.env);
+        let spec = ContainerSpec {
+            artifact: command.artifact,
+            args: command.args,
+            stdin: command.stdin,
+            is_terminal: command.is_terminal,
+            stdout: command.stdout,
+            stderr: command.stderr,
+            http_port: None,
+            ..spec
+        };
+        Arc::new(Self {
+            meter: Arc::clone(&self.meter),
+            account: Arc::clone(&self.account),
+            listeners: Listeners::default(),
+            place: self.place.clone(),
+            stopping: CancellationToken::new(),
+            killed: self.killed.child_token(),
+            fuel_left: Arc::clone(&self.fuel_left),
+            exit: watch::Sender::new(None),
+            spec,
+        })
     }
 }
 
@@ -116,6 +147,34 @@ impl Container {
             shared,
             started_at: SystemTime::now(),
         })
+    }
+
+    /// Runs a command in the container: with its files, network and environment, charged to it, and ended with it. Dropping the handle kills the command
+    /// alone.
+    ///
+    /// # Errors
+    /// [`StartError::Spec`] when the container has ended or `command` is no program, [`StartError::Full`].
+    pub fn run(&self, runtime: &Arc<Runtime>, command: CommandSpec) -> Result<Self, StartError> {
+        if self.exit().is_some() {
+            let ended = "the container has ended".to_owned();
+            return Err(StartError::Spec(ended));
+        }
+        if command.artifact.kind != ContainerKind::Command {
+            let no_program = "the module is not a program that can be run".to_owned();
+            return Err(StartError::Spec(no_program));
+        }
+        let shared = self.shared.for_command(command);
+        command::start(runtime, &shared)?;
+        Ok(Self {
+            shared,
+            started_at: SystemTime::now(),
+        })
+    }
+
+    /// What it reads from standard input, where it has one.
+    #[must_use]
+    pub fn stdin(&self) -> Option<&Arc<Stdin>> {
+        self.shared.spec.stdin.as_ref()
     }
 
     /// When it was started.

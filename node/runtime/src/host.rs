@@ -1,9 +1,10 @@
 //! What guests may call: WASI 0.2 with nothing behind it that the container was not given. Files only below its mounts, the network only through
-//! its pod's stack, output only into its logs, no standard input.
+//! its pod's stack, output only into its logs, input only what the host gives.
 
 pub mod http;
 pub mod logs;
 pub mod sockets;
+pub mod stdin;
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use wasmtime_wasi::{
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use wasmtime_wasi_io::bindings::wasi::io;
 
-use self::{http::Hooks, logs::Log, sockets::Listeners};
+use self::{http::Hooks, logs::Log, sockets::Listeners, stdin::Input};
 use crate::{
     memory::{Account, MemoryLimiter},
     spec::ContainerSpec,
@@ -56,12 +57,15 @@ impl Host {
         builder
             .args(&spec.args)
             .envs(&spec.env)
-            .stdout(Log::new(&spec.stdout))
-            .stderr(Log::new(&spec.stderr))
+            .stdout(Log::new(&spec.stdout, spec.is_terminal))
+            .stderr(Log::new(&spec.stderr, spec.is_terminal))
             .max_random_size(RANDOM_LIMIT)
             // wasmtime-wasi's own sockets are not linked; were they, they would be allowed nothing.
             .allow_tcp(false)
             .allow_udp(false);
+        if let Some(stdin) = &spec.stdin {
+            builder.stdin(Input(Arc::clone(stdin)));
+        }
         for mount in &spec.mounts {
             let perms = if mount.read_only {
                 FsPerms::ReadOnly

@@ -21,6 +21,7 @@ pub mod spec;
 pub use artifact::{Artifact, ArtifactError, ContainerKind};
 pub use container::Container;
 pub use exit::Exit;
+pub use host::stdin::Stdin;
 pub use meter::Usage;
 pub use runtime::{Runtime, RuntimeConfig, StartError};
-pub use spec::{ContainerSpec, LogSink, Mount, Reuse};
+pub use spec::{CommandSpec, ContainerSpec, LogSink, Mount, Reuse};

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use coracle_network::PodStack;
 
-use crate::artifact::Artifact;
+use crate::{artifact::Artifact, host::stdin::Stdin};
 
 /// Takes what a container writes to standard output or error.
 pub trait LogSink: Send + Sync + 'static {
@@ -77,6 +77,10 @@ pub struct ContainerSpec {
     pub memory_limit: Option<u64>,
     /// All the fuel it ever gets.
     pub fuel_budget: Option<u64>,
+    /// What it reads from standard input; nothing where there is none.
+    pub stdin: Option<Arc<Stdin>>,
+    /// Whether its standard streams are a terminal.
+    pub is_terminal: bool,
     /// Takes its standard output.
     pub stdout: Arc<dyn LogSink>,
     /// Takes its standard error.
@@ -87,4 +91,23 @@ pub struct ContainerSpec {
     pub http_port: Option<u16>,
     /// How an HTTP handler's instances are used.
     pub http_reuse: Reuse,
+}
+
+/// A command to be run in a container: what differs from the container's own program. The rest it shares: files, network, limits, end.
+#[derive(Clone)]
+pub struct CommandSpec {
+    /// What runs; a program.
+    pub artifact: Arc<Artifact>,
+    /// Its arguments, the program's name first.
+    pub args: Vec<String>,
+    /// What its environment has beyond the container's.
+    pub env: Vec<(String, String)>,
+    /// What it reads from standard input; nothing where there is none.
+    pub stdin: Option<Arc<Stdin>>,
+    /// Whether its standard streams are a terminal.
+    pub is_terminal: bool,
+    /// Takes its standard output.
+    pub stdout: Arc<dyn LogSink>,
+    /// Takes its standard error.
+    pub stderr: Arc<dyn LogSink>,
 }

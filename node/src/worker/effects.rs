@@ -3,16 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use coracle_lifecycle::{
-    Ctx, Effect, Event, Exit, FetchFault, Note, NoteKind, RunId, State, event::Hook, hook_of,
-    probes, status::status,
+    Ctx, Effect, Event, Exit, FetchFault, Image, Note, NoteKind, RunId, State, event::Hook,
+    hook_of, probes, status::status,
 };
-use k8s_openapi::api::core::v1::{Container, Pod, Probe};
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod, Probe};
 
 use super::{Worker, prepare, start};
 use crate::{
-    images::{PullPolicy, Unfetched},
+    commands,
+    images::{PullPolicy, Ready, Unfetched},
     logs::LogId,
     probe::Target,
+    toolbox,
 };
 
 /// How long the end of a container waits for its last lines to be on disk.
@@ -99,6 +101,10 @@ impl Worker {
         };
         let reference = container.image.clone().unwrap_or_default();
         let policy = PullPolicy::of(container.image_pull_policy.as_deref(), &reference);
+        if reference == toolbox::IMAGE {
+            self.fetch_toolbox(run);
+            return;
+        }
         if let Some(ready) = self.parts.images.at_hand(&reference, policy) {
             let image = ready.image.clone();
             self.tell(&present(&run, &reference));
@@ -136,6 +142,37 @@ impl Worker {
                 Err(Unfetched { fault, message }) => Event::FetchFailed {
                     run,
                     fault,
+                    message,
+                },
+            }
+        });
+    }
+
+    fn fetch_toolbox(&mut self, run: RunId) {
+        let (parts, sandbox) = (Arc::clone(&self.parts), Arc::clone(&self.sandbox));
+        let lost = Event::FetchFailed {
+            run: run.clone(),
+            fault: FetchFault::Pull,
+            message: LOST.to_owned(),
+        };
+        self.spawn(lost, async move {
+            match parts.toolbox.artifact(&parts.runtime).await {
+                Ok(artifact) => {
+                    let image = Image {
+                        reference: toolbox::IMAGE.to_owned(),
+                        id: format!("{}@{}", toolbox::IMAGE, artifact.digest),
+                    };
+                    let ready = Ready {
+                        image: image.clone(),
+                        artifact,
+                        pulled: None,
+                    };
+                    sandbox.set_image(&run.container, ready);
+                    Event::Fetched { run, image }
+                }
+                Err(message) => Event::FetchFailed {
+                    run,
+                    fault: FetchFault::InvalidImage,
                     message,
                 },
             }
@@ -202,7 +239,11 @@ impl Worker {
 
     fn hook(&mut self, run: RunId, hook: Hook, timeout: Duration) {
         let target = self.target();
-        let pod = Arc::clone(&self.pod);
+        let (parts, sandbox, pod) = (
+            Arc::clone(&self.parts),
+            Arc::clone(&self.sandbox),
+            Arc::clone(&self.pod),
+        );
         let lost = Event::HookDone {
             run: run.clone(),
             hook,
@@ -212,6 +253,18 @@ impl Worker {
             let of =
                 container(&pod, &run.container).and_then(|of| hook_of(of, hook).map(|to| (of, to)));
             let failure = match (of, target) {
+                (
+                    Some((
+                        of,
+                        LifecycleHandler {
+                            exec: Some(exec), ..
+                        },
+                    )),
+                    _,
+                ) => {
+                    let command = exec.command.as_deref().unwrap_or_default();
+                    commands::succeeds(&parts, &sandbox, &pod, &of.name, command, timeout).await
+                }
                 (Some((of, handler)), Some(target)) => target.hook(of, handler, timeout).await,
                 (None, _) => Ok(()),
                 (Some(_), None) => Err("the pod has no network any more".to_owned()),
@@ -226,7 +279,11 @@ impl Worker {
 
     fn probe(&mut self, run: RunId, kind: probes::Kind, timeout: Duration) {
         let target = self.target();
-        let pod = Arc::clone(&self.pod);
+        let (parts, sandbox, pod) = (
+            Arc::clone(&self.parts),
+            Arc::clone(&self.sandbox),
+            Arc::clone(&self.pod),
+        );
         let lost = Event::Probed {
             run: run.clone(),
             probe: kind,
@@ -236,6 +293,18 @@ impl Worker {
             let of = container(&pod, &run.container)
                 .and_then(|of| probe_of(of, kind).map(|probe| (of, probe)));
             let failure = match (of, target) {
+                (
+                    Some((
+                        of,
+                        Probe {
+                            exec: Some(exec), ..
+                        },
+                    )),
+                    _,
+                ) => {
+                    let command = exec.command.as_deref().unwrap_or_default();
+                    commands::succeeds(&parts, &sandbox, &pod, &of.name, command, timeout).await
+                }
                 (Some((of, probe)), Some(target)) => target.probe(of, probe, timeout).await,
                 (None, _) => Ok(()),
                 (Some(_), None) => Err("the pod has no network any more".to_owned()),
@@ -288,7 +357,7 @@ pub(crate) fn log_id(directory: &Arc<str>, run: &RunId) -> LogId {
 }
 
 /// A container of a pod's spec, initial ones included.
-pub(super) fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
+pub(crate) fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     let spec = pod.spec.as_ref()?;
     let init = spec.init_containers.iter().flatten();
     init.chain(&spec.containers).find(|one| one.name == name)

@@ -2,9 +2,14 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use coracle_api::quantity::Quantity;
+use coracle_api::{
+    channels::{STDERR, STDOUT},
+    quantity::Quantity,
+};
 use coracle_lifecycle::{Exit, RunId, StartFault};
-use coracle_runtime::{Container as Instance, ContainerKind, ContainerSpec, Reuse, StartError};
+use coracle_runtime::{
+    Container as Instance, ContainerKind, ContainerSpec, Reuse, StartError, Stdin,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use sha2::{Digest as _, Sha256};
@@ -81,6 +86,8 @@ pub(super) fn start(
     let mounts = mounts.map_err(|error| config(error.to_string()))?;
     let id = container_id(sandbox, run);
     let log = parts.logs.begin(&log_id(&sandbox.log_directory, run));
+    let attached = sandbox.attached(&run.container);
+    let is_terminal = of.tty == Some(true);
     let spec = ContainerSpec {
         id: format!("{}/{}/{}", sandbox.namespace, sandbox.name, run.container),
         args: environment::arguments(of, &[], &[], &env),
@@ -92,8 +99,15 @@ pub(super) fn start(
             .map_or(0, |cpu| u32::try_from(cpu.millis()).unwrap_or(u32::MAX)),
         memory_limit: limit(of, "memory").map(|memory| u64::try_from(memory.value()).unwrap_or(0)),
         fuel_budget: limit(of, FUEL).map(|fuel| u64::try_from(fuel.value()).unwrap_or(0)),
-        stdout: log.sink(Stream::Stdout),
-        stderr: log.sink(Stream::Stderr),
+        stdin: (of.stdin == Some(true)).then(|| Stdin::new(is_terminal)),
+        is_terminal,
+        stdout: attached.tee(log.sink(Stream::Stdout), STDOUT),
+        // A terminal has one output.
+        stderr: if is_terminal {
+            attached.tee(log.sink(Stream::Stdout), STDOUT)
+        } else {
+            attached.tee(log.sink(Stream::Stderr), STDERR)
+        },
         stack,
         http_port: (ready.artifact.kind == ContainerKind::HttpHandler)
             .then(|| http_port(of))

@@ -35,8 +35,7 @@ async fn a_pod_ends_as_its_containers_do() {
     assert_eq!(ended(&good).unwrap().reason.as_deref(), Some("Completed"));
     let bad = cluster.until("bad", |pod| phase(pod) == "Failed").await;
     let how = ended(&bad).unwrap();
-    // WASI 0.2 tells success from failure and no more: every other code is 1.
-    assert_eq!((how.exit_code, how.reason.as_deref()), (1, Some("Error")));
+    assert_eq!((how.exit_code, how.reason.as_deref()), (3, Some("Error")));
     // What it wrote can be read when it is over, both streams.
     let log = cluster.log("good", "").await;
     assert!(log.contains("arguments [\"main\", \"0\"]"), "{log}");
@@ -69,7 +68,7 @@ async fn who_crashes_again_and_again_is_started_later_and_later() {
         .await;
     // The first restart is at once, the second one waits.
     assert_eq!(container(&looping).unwrap().restart_count, 1);
-    assert_eq!(ended_before(&looping).unwrap().exit_code, 1);
+    assert_eq!(ended_before(&looping).unwrap().exit_code, 3);
     assert_eq!(phase(&looping), "Running");
     let message = state(&looping)
         .unwrap()

@@ -1,6 +1,9 @@
-//! What a pod's priority class stands for. All else a pod gets when it is created are defaults of the kind.
+//! What a pod's priority class stands for, and what a pod cannot be created with. All else a pod gets when it is created are defaults of the kind.
 
-use coracle_api::status::ApiError;
+use coracle_api::{
+    fields::{FieldError, FieldPath},
+    status::ApiError,
+};
 use serde_json::{Value, json};
 
 use crate::{meta, writes::Write};
@@ -12,6 +15,13 @@ const SYSTEM: [(&str, i64); 2] = [
 ];
 
 pub(super) fn admit(write: &Write<'_>, pod: &mut Value) -> Result<(), ApiError> {
+    let ephemeral = meta::at(pod, &["spec", "ephemeralContainers"]).and_then(Value::as_array);
+    if ephemeral.is_some_and(|list| !list.is_empty()) {
+        let field = FieldPath::new("spec").child("ephemeralContainers");
+        let problem = FieldError::forbidden(&field, "cannot be set on create");
+        let name = meta::name(pod).unwrap_or_default();
+        return Err(ApiError::invalid(&write.resource, name, &[problem]));
+    }
     let class = meta::text_at(pod, &["spec", "priorityClassName"]).unwrap_or_default();
     if class.is_empty() {
         return Ok(());

@@ -28,6 +28,7 @@ use crate::{
     error,
     query::Query,
     streams::CutOff,
+    upgrades::Ends,
 };
 
 /// The service of one connection.
@@ -76,6 +77,7 @@ impl Service<Request<Incoming>> for Requests {
         let extensions = request.extensions_mut();
         extensions.insert(user);
         extensions.insert(CutOff(self.connection.close.clone()));
+        extensions.insert(Ends(self.shared.stopping.clone()));
         let router = self.shared.router.clone();
         let connection = Arc::clone(&self.connection);
         Box::pin(async move {

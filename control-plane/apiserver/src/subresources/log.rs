@@ -5,7 +5,8 @@ use coracle_api::status::ApiError;
 use http::{Request, StatusCode};
 use serde_json::Value;
 
-use crate::{error, meta, query::Query, resources::Call};
+use super::{container_of, host_of};
+use crate::{error, query::Query, resources::Call};
 
 /// The options of a log request that nodes understand.
 const OPTIONS: [&str; 8] = [
@@ -21,14 +22,9 @@ const OPTIONS: [&str; 8] = [
 
 pub(super) async fn get(call: &Call<'_>, name: &str) -> Result<Response, ApiError> {
     let pod = call.read(name).await?.value()?;
-    let container = container(&pod, call.query)?;
+    let container = container_of(&pod, call.query)?;
     check_options(call.query)?;
-    let Some(node) = meta::text_at(&pod, &["spec", "nodeName"]).filter(|node| !node.is_empty())
-    else {
-        return Err(ApiError::bad_request(format!(
-            "pod {name} does not have a host assigned"
-        )));
-    };
+    let node = host_of(&pod)?;
     let namespace = call.namespace().unwrap_or_default();
     // Names in paths are DNS labels and subdomains: nothing to escape.
     let uri = format!(
@@ -64,39 +60,6 @@ pub(super) async fn get(call: &Call<'_>, name: &str) -> Result<Response, ApiErro
     }));
     let guarded = call.server.streams.guard(body, call.cut_off());
     Ok(Response::from_parts(parts, guarded))
-}
-
-/// The container meant: the only one, or the one named.
-fn container(pod: &Value, query: &Query) -> Result<String, ApiError> {
-    let name = meta::name(pod).unwrap_or_default();
-    let names = |list: &str| -> Vec<String> {
-        let containers = meta::at(pod, &["spec", list]).and_then(Value::as_array);
-        containers
-            .into_iter()
-            .flatten()
-            .filter_map(|container| Some(container.get("name")?.as_str()?.to_owned()))
-            .collect()
-    };
-    let containers = names("containers");
-    let others = [names("initContainers"), names("ephemeralContainers")].concat();
-    match query.text("container") {
-        Some(asked) if containers.iter().chain(&others).any(|name| name == asked) => {
-            Ok(asked.to_owned())
-        }
-        Some(asked) => Err(ApiError::bad_request(format!(
-            "container {asked} is not valid for pod {name}"
-        ))),
-        None => match containers.as_slice() {
-            [only] => Ok(only.clone()),
-            [] => Err(ApiError::bad_request(format!(
-                "a container name must be specified for pod {name}"
-            ))),
-            several => Err(ApiError::bad_request(format!(
-                "a container name must be specified for pod {name}, choose one of: [{}]",
-                several.join(" ")
-            ))),
-        },
-    }
 }
 
 /// The options of the request for the node.
@@ -140,28 +103,10 @@ async fn refused(call: &Call<'_>, node: &str, code: StatusCode, body: Body) -> A
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
-    fn a_container_must_be_named_when_there_are_several() {
-        let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}, {"name": "b"}], "initContainers": [{"name": "i"}]}});
-        let told = |query: &str| {
-            container(&pod, &Query::parse(Some(query))).map_err(|error| error.message)
-        };
-        assert_eq!(told("container=b"), Ok("b".to_owned()));
-        assert_eq!(told("container=i"), Ok("i".to_owned()));
-        assert_eq!(
-            told("container=c"),
-            Err("container c is not valid for pod p".to_owned())
-        );
-        assert_eq!(
-            told(""),
-            Err("a container name must be specified for pod p, choose one of: [a b]".to_owned())
-        );
-        let one = json!({"spec": {"containers": [{"name": "a"}]}});
-        assert_eq!(container(&one, &Query::default()), Ok("a".to_owned()));
+    fn numbers_that_are_none_are_refused() {
         assert!(check_options(&Query::parse(Some("tailLines=-1"))).is_err());
         assert!(check_options(&Query::parse(Some("tailLines=0&limitBytes=1"))).is_ok());
     }

@@ -16,9 +16,14 @@ pub enum Part {
     Status,
     /// The finalizers in a namespace's spec only.
     Finalize,
+    /// The ephemeral containers of a pod only.
+    Ephemeral,
     /// Whatever the server itself made of the stored object.
     Bind,
 }
+
+/// The part of a pod's spec that is written through a subresource of its own.
+const EPHEMERAL: &str = "ephemeralContainers";
 
 /// Metadata that only the server writes or that is not kept.
 const NOT_FROM_CLIENTS: [&str; 5] = [
@@ -52,6 +57,7 @@ pub fn update(sent: Value, old: &Value, resource: &Resource, part: Part) -> Valu
     let mut new = match part {
         Part::Main | Part::Bind => sent,
         Part::Status => with(old, &sent, "status"),
+        Part::Ephemeral => with_in_spec(old, &sent, EPHEMERAL),
         Part::Finalize => {
             let mut new = old.clone();
             let finalizers = meta::at(&sent, &["spec", "finalizers"]).cloned();
@@ -71,6 +77,9 @@ pub fn update(sent: Value, old: &Value, resource: &Resource, part: Part) -> Valu
         }
         if resource.has_status {
             copy_field(&mut new, old, "status");
+        }
+        if meta::at(old, &["spec", EPHEMERAL]).is_some() {
+            new = with_in_spec(&new, old, EPHEMERAL);
         }
     }
     meta::metadata_mut(&mut new).remove("managedFields");
@@ -115,4 +124,14 @@ fn copy_field(object: &mut Value, from: &Value, name: &str) {
             }
         }
     }
+}
+/// `object` with a field of the spec as `other` has it.
+fn with_in_spec(object: &Value, other: &Value, field: &str) -> Value {
+    let mut made = object.clone();
+    let spec = meta::child_mut(&mut made, "spec");
+    match meta::at(other, &["spec", field]) {
+        Some(value) => spec.insert(field.to_owned(), value.clone()),
+        None => spec.remove(field),
+    };
+    made
 }

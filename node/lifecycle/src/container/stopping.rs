@@ -170,7 +170,8 @@ impl Container {
                 kind.title().to_lowercase()
             ),
         };
-        if self.role != Role::Sidecar && spec::restart_policy(ctx.pod) == RestartPolicy::Never {
+        let is_last = spec::restart_policy(ctx.pod) == RestartPolicy::Never;
+        if self.role == Role::Ephemeral || (self.role != Role::Sidecar && is_last) {
             return what;
         }
         format!("{what}, will be restarted")

@@ -70,6 +70,34 @@ fn a_pod_runs_and_its_status_says_so_at_each_step() {
 }
 
 #[test]
+fn an_ephemeral_container_begins_at_once_and_counts_for_nothing() {
+    let mut world = World::new(&one(json!({})));
+    world.prepare();
+    // Before the pod's own container runs: the image of that one cannot be had.
+    let mut pod = world.pod.clone();
+    let debug = json!([{ "name": "look", "image": "tools:1" }]);
+    pod.spec.as_mut().unwrap().ephemeral_containers = serde_json::from_value(debug).unwrap();
+    world.pod = crate::with_ephemeral(pod);
+    assert!(names(&world.tell(Event::Updated)).contains(&"Fetch look#0".to_owned()));
+    let _ = world.fetched("look");
+    let _ = world.started("look");
+    assert_eq!(world.shown("look"), "Running");
+    assert_eq!(world.phase(), "Pending");
+    let effects = world.exit("look", Exit::Completed(3));
+    assert!(!names(&effects).iter().any(|name| name.contains("look#1")));
+    assert_eq!(world.shown("look"), "Terminated:Error:3");
+    assert_eq!(world.status().container_statuses.unwrap().len(), 1);
+    world.up("c");
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(world.condition("Ready"), "True");
+    // The agent's next life knows that it is over.
+    let mut pod = world.pod.clone();
+    pod.status = Some(world.status());
+    let adopted = World::of(pod);
+    assert_eq!(adopted.shown("look"), "Terminated:Error:3");
+}
+
+#[test]
 fn a_crash_loop_backs_off_and_is_forgiven_after_ten_minutes() {
     let mut world = World::new(&one(json!({})));
     world.prepare();

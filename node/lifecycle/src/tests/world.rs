@@ -80,7 +80,11 @@ impl World {
 
     pub(super) fn container(&self, name: &str) -> ContainerStatus {
         let status = self.status();
-        let lists = [status.init_container_statuses, status.container_statuses];
+        let lists = [
+            status.init_container_statuses,
+            status.container_statuses,
+            status.ephemeral_container_statuses,
+        ];
         let mut all = lists.into_iter().flatten().flatten();
         all.find(|one| one.name == name).unwrap()
     }

@@ -9,7 +9,7 @@ use wasmparser::{
 };
 use wit_component::ComponentEncoder;
 
-use super::{ArtifactError, ContainerKind, SIZE_LIMIT};
+use super::{ArtifactError, ContainerKind, SIZE_LIMIT, exits};
 
 /// The interface whose export makes a component an HTTP handler.
 const HTTP_HANDLER: &str = "wasi:http/incoming-handler@0.2";
@@ -158,9 +158,10 @@ pub(super) fn componentize(
         WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER
     };
     let encode = || -> Result<Vec<u8>, anyhow::Error> {
+        let redirected = exits::redirect(bytes)?;
         ComponentEncoder::default()
             .validate(true)
-            .module(bytes)?
+            .module(redirected.as_deref().unwrap_or(bytes))?
             .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter)?
             .encode()
     };

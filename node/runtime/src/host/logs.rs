@@ -24,17 +24,18 @@ const WRITE_LIMIT: usize = 64 << 10;
 
 /// A stream into a log.
 #[derive(Clone)]
-pub(crate) struct Log(Arc<dyn LogSink>);
+pub(crate) struct Log(Arc<dyn LogSink>, bool);
 
 impl Log {
-    pub(crate) fn new(sink: &Arc<dyn LogSink>) -> Self {
-        Self(Arc::clone(sink))
+    /// Into `sink`, which is a terminal or not.
+    pub(crate) fn new(sink: &Arc<dyn LogSink>, is_terminal: bool) -> Self {
+        Self(Arc::clone(sink), is_terminal)
     }
 }
 
 impl IsTerminal for Log {
     fn is_terminal(&self) -> bool {
-        false
+        self.1
     }
 }
 

@@ -133,6 +133,8 @@ pub(crate) async fn start_in(
         cpu_weight_millis: 100,
         memory_limit: Some(64 << 20),
         fuel_budget: None,
+        stdin: None,
+        is_terminal: false,
         stdout: Arc::clone(&out) as Arc<dyn LogSink>,
         stderr: Arc::clone(&err) as Arc<dyn LogSink>,
         stack: Arc::clone(stack),

@@ -143,6 +143,8 @@ async fn a_handler_without_a_port_is_refused() {
         cpu_weight_millis: 1,
         memory_limit: None,
         fuel_budget: None,
+        stdin: None,
+        is_terminal: false,
         stdout: running.out.clone(),
         stderr: running.err.clone(),
         stack,

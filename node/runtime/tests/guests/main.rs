@@ -8,6 +8,7 @@
     reason = "tests"
 )]
 
+mod commands;
 mod harness;
 mod hostile;
 mod http;

@@ -11,8 +11,7 @@ async fn arguments_environment_output_and_exit_code_arrive() {
         spec.env.push(("GREETING".into(), "hello".into()));
     })
     .await;
-    // WASI 0.2's stable exit tells success from failure and no more: the preview-1 adapter makes 1 of every other code.
-    assert_eq!(running.exit().await, Exit::Completed(1));
+    assert_eq!(running.exit().await, Exit::Completed(42));
     assert_eq!(
         running.out.text(),
         "arguments [\"exits-with\", \"42\"]\nGREETING=hello\n"
