@@ -6,6 +6,7 @@
 //! the registry; [`openapi`] describes it all to clients; [`pods`] reads pods the way controllers and nodes need;
 //! [`image`] reads and writes images.
 
+pub mod affinity;
 pub mod channels;
 pub mod decode;
 pub mod defaulting;

@@ -1,19 +1,22 @@
-//! Runs the scheduler: watches nodes and pods, has `coracle_scheduler` decide one pod after the other, and binds what was decided. A pod that was given a
+//! Runs the scheduler: hears of nodes and pods, has `coracle_scheduler` decide one pod after the other, and binds what was decided. A pod that was given a
 //! node counts as being there from that moment; it is not waited for the API server before the next one is decided.
 
-mod pending;
+mod follow;
+mod hearing;
 mod writes;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use coracle_apiserver::ambient::Ambient;
-use coracle_scheduler::Snapshot;
-use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::{
-    Api, ResourceExt,
-    runtime::watcher::{self, Event, watcher},
+use coracle_scheduler::{
+    Budget, Event, Preemption, Queue, Request, Snapshot, Unschedulable, assign, preempt,
 };
+use futures::{FutureExt as _, StreamExt, stream::BoxStream};
+use k8s_openapi::api::{
+    core::v1::{Namespace, Node, Pod},
+    policy::v1::PodDisruptionBudget,
+};
+use kube::{Api, ResourceExt, runtime::watcher};
 use tokio::{
     task::{JoinHandle, JoinSet},
     time::{Instant, sleep_until},
@@ -25,18 +28,16 @@ use crate::driver::{
     metrics::DriverMetrics,
     recorder::{self, Recorder},
 };
-use pending::Pending;
+use follow::follow;
 use writes::{Bound, Writes};
 
 /// The user that the scheduler is: upstream's name. Give its client the group `system:masters`.
 pub const USER: &str = "system:kube-scheduler";
 /// The scheduler that pods name, or have by default.
 const NAME: &str = "default-scheduler";
-/// The first pause after a watch failed, and the longest.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// When a pod that could not be bound is tried again.
 const BIND_AGAIN: Duration = Duration::from_secs(1);
-/// Pods that nothing has changed for are tried again so often all the same. Upstream's flush takes five minutes.
+/// Pods that no event could help are tried again so often all the same. Upstream's flush takes five minutes; one that missed something is seen sooner.
 const FLUSH: Duration = Duration::from_secs(60);
 /// Pods that are decided before news are looked at.
 const BATCH: usize = 64;
@@ -60,16 +61,19 @@ impl SchedulerLoop {
         let (recorder, writing) = recorder::recorder(calls, Arc::clone(&ambient), metrics);
         let scheduler = Scheduler {
             snapshot: Snapshot::default(),
-            pending: Pending::default(),
+            queue: Queue::default(),
+            budgets: BTreeMap::new(),
+            news: Vec::new(),
             writes: Writes::new(client.clone()),
             binding: JoinSet::new(),
             recorder,
             ambient,
-            synced: (false, false),
+            synced: Synced::default(),
         };
         let running = tokio::spawn(async move {
             let telling = tokio::spawn(writing.run(shutdown.clone()));
-            scheduler.run(client, shutdown).await;
+            let work = scheduler.run(client, shutdown.clone());
+            shutdown.run_until_cancelled(work).await;
             if let Err(error) = telling.await {
                 tracing::error!(%error, "telling what was scheduled failed");
             }
@@ -87,43 +91,69 @@ impl SchedulerLoop {
 
 struct Scheduler {
     snapshot: Snapshot,
-    pending: Pending,
+    queue: Queue<Instant>,
+    /// How many pods may be ended, by the budget's namespace and name.
+    budgets: BTreeMap<(String, String), Budget>,
+    /// What has changed since waiting pods were last told.
+    news: Vec<Event>,
     writes: Writes,
     binding: JoinSet<Bound>,
     recorder: Recorder,
     ambient: Arc<dyn Ambient>,
-    /// Whether all nodes, and all pods, were seen once.
-    synced: (bool, bool),
+    synced: Synced,
+}
+
+/// What was seen whole once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Synced {
+    nodes: bool,
+    pods: bool,
+    namespaces: bool,
+}
+
+impl Synced {
+    const ALL: Self = Self {
+        nodes: true,
+        pods: true,
+        namespaces: true,
+    };
 }
 
 impl Scheduler {
     async fn run(mut self, client: kube::Client, shutdown: CancellationToken) {
         let mut nodes = std::pin::pin!(follow(Api::<Node>::all(client.clone())));
-        let mut pods = std::pin::pin!(follow(Api::<Pod>::all(client)));
+        let mut pods = std::pin::pin!(follow(Api::<Pod>::all(client.clone())));
+        let mut namespaces = std::pin::pin!(follow(Api::<Namespace>::all(client.clone())));
+        let mut budgets = budgets(client);
         let mut flush = Instant::now() + FLUSH;
+        // Not in order: a stream that never pauses must not keep pods from being decided.
         loop {
-            let is_synced = self.synced == (true, true);
-            let is_idle = !is_synced || self.pending.is_idle();
-            let again = self.pending.wake_at().unwrap_or(flush).min(flush);
+            let is_idle = self.synced != Synced::ALL || self.queue.is_idle();
+            let again = self.queue.wake_at().unwrap_or(flush).min(flush);
             tokio::select! {
-                biased;
                 () = shutdown.cancelled() => return,
                 Some(event) = nodes.next() => self.node(event),
                 Some(event) = pods.next() => self.pod(event),
+                Some(event) = namespaces.next() => self.namespace(event),
+                Some(event) = budgets.next() => self.budget(event),
                 Some(bound) = self.binding.join_next() => match bound {
                     Ok(bound) => self.bound(bound),
                     Err(error) => tracing::error!(%error, "a task that binds pods failed"),
                 },
+                () = std::future::ready(()), if !self.news.is_empty() => {
+                    let news = std::mem::take(&mut self.news);
+                    self.queue.tell(&news, &self.snapshot, Instant::now());
+                }
                 () = sleep_until(again) => {
                     if Instant::now() >= flush {
                         flush = Instant::now() + FLUSH;
-                        self.pending.retry_all();
+                        self.queue.flush();
                     }
-                    self.pending.wake(Instant::now());
+                    self.queue.wake(Instant::now());
                 }
                 () = std::future::ready(()), if !is_idle => {
                     for _ in 0..BATCH {
-                        let Some(pod) = self.pending.next() else { break };
+                        let Some(pod) = self.queue.next() else { break };
                         self.schedule(pod);
                     }
                     tokio::task::yield_now().await;
@@ -132,149 +162,106 @@ impl Scheduler {
         }
     }
 
-    fn node(&mut self, event: Event<Node>) {
-        match event {
-            Event::Init => {}
-            Event::Apply(node) | Event::InitApply(node) => {
-                self.snapshot.put_node(Arc::new(node));
-                self.pending.retry_all();
-            }
-            Event::Delete(node) => self.snapshot.remove_node(&node.name_any()),
-            Event::InitDone => self.synced.0 = true,
-        }
-    }
-
-    fn pod(&mut self, event: Event<Pod>) {
-        match event {
-            Event::Init => {}
-            Event::Apply(pod) | Event::InitApply(pod) => self.put_pod(pod),
-            Event::Delete(pod) => self.gone(&pod.uid().unwrap_or_default()),
-            Event::InitDone => self.synced.1 = true,
-        }
-    }
-
-    fn put_pod(&mut self, pod: Pod) {
-        let Some(uid) = pod.uid() else { return };
-        if coracle_api::pods::is_terminal(&pod) {
-            self.gone(&uid);
-        } else if let Some(node) = coracle_api::pods::node_name(&pod).map(str::to_owned) {
-            self.pending.remove(&uid);
-            self.snapshot.put_pod(&node, Arc::new(pod));
-        } else if !is_ours(&pod) {
-            self.pending.remove(&uid);
-        } else {
-            self.pending.put(Arc::new(pod));
-        }
-    }
-
-    fn gone(&mut self, uid: &str) {
-        self.pending.remove(uid);
-        if self.snapshot.remove_pod(uid) {
-            self.pending.retry_all();
-        }
-    }
-
     /// Decides one pod.
     fn schedule(&mut self, pod: Arc<Pod>) {
         let chance = usize::try_from(self.ambient.draw() & u128::from(u32::MAX)).unwrap_or(0);
-        match coracle_scheduler::assign(&pod, &self.snapshot, chance) {
+        let request = Arc::new(self.snapshot.prepare(Arc::clone(&pod)));
+        match assign(&request, &self.snapshot, chance) {
             Ok(node) => {
-                self.snapshot.put_pod(&node, Arc::clone(&pod));
+                self.snapshot.place(&node, Arc::clone(&request));
+                self.news.push(Event::Placed(request));
                 self.binding.spawn(self.writes.bind(pod, node));
             }
-            Err(refused) => {
-                let message = refused.to_string();
-                if self.pending.refused(&pod, &message) {
-                    self.recorder.tell(NAME, writes::refused(&pod, &message));
-                    self.binding.spawn(self.writes.refuse(pod, message));
+            Err(refused) => self.refused(pod, request, &refused, chance),
+        }
+    }
+
+    /// No node can take a pod: others end for it, or it waits.
+    fn refused(
+        &mut self,
+        pod: Arc<Pod>,
+        request: Arc<Request>,
+        refused: &Unschedulable,
+        chance: usize,
+    ) {
+        let mut message = refused.to_string();
+        let mut promised = None;
+        if refused.nodes > 0 {
+            let budgets: Vec<Budget> = self.budgets.values().cloned().collect();
+            match preempt(&request, refused, &mut self.snapshot, &budgets, chance) {
+                Ok(preemption) => promised = Some(preemption),
+                Err(why) => {
+                    message.push_str(" preemption: ");
+                    message.push_str(&why);
                 }
             }
         }
+        let plugins = refused.plugins;
+        let is_news = self
+            .queue
+            .refuse(Arc::clone(&request), plugins, &message, Instant::now());
+        if is_news {
+            self.recorder.tell(NAME, writes::refused(&pod, &message));
+        }
+        let node = promised.as_ref().map(|preemption| preemption.node.clone());
+        if is_news || node.is_some() {
+            self.binding
+                .spawn(self.writes.refuse(Arc::clone(&pod), message, node));
+        }
+        if let Some(preemption) = promised {
+            self.preempted(&pod, request, preemption);
+        }
+    }
+
+    /// Others have to end for a pod.
+    fn preempted(&mut self, pod: &Pod, request: Arc<Request>, preemption: Preemption) {
+        let Preemption { node, victims } = preemption;
+        for victim in victims {
+            self.recorder
+                .tell(NAME, writes::preempted(&victim.pod, pod, &node));
+            self.binding.spawn(self.writes.end(Arc::clone(&victim.pod)));
+        }
+        self.snapshot.promise(&node, request);
     }
 
     fn bound(&mut self, bound: Bound) {
         match bound {
             Bound::Done { pod, node } => {
                 self.recorder.tell(NAME, writes::assigned(&pod, &node));
-                self.pending.remove(&pod.uid().unwrap_or_default());
+                self.queue.remove(&pod.uid().unwrap_or_default());
             }
             Bound::Obsolete(pod) => {
                 // The watch tells what it is now.
-                self.snapshot.remove_pod(&pod.uid().unwrap_or_default());
+                self.leave(&pod.uid().unwrap_or_default());
             }
             Bound::Failed { pod, error } => {
                 tracing::warn!(pod = pod.name_any(), %error, "a pod cannot be bound, will try again");
-                self.snapshot.remove_pod(&pod.uid().unwrap_or_default());
-                self.pending.later(pod, Instant::now() + BIND_AGAIN);
+                let uid = pod.uid().unwrap_or_default();
+                self.leave(&uid);
+                self.queue.later(&uid, Instant::now() + BIND_AGAIN);
             }
             Bound::Told => {}
         }
     }
 }
 
-/// Whether this scheduler is to decide a pod now.
-fn is_ours(pod: &Pod) -> bool {
-    let spec = pod.spec.as_ref();
-    let named = spec.and_then(|spec| spec.scheduler_name.as_deref());
-    let is_gated = spec
-        .and_then(|spec| spec.scheduling_gates.as_ref())
-        .is_some_and(|gates| !gates.is_empty());
-    named.is_none_or(|named| named == NAME)
-        && !is_gated
-        && pod.metadata.deletion_timestamp.is_none()
-}
-
-/// A watch that goes on over failures, and says what vanished meanwhile.
-fn follow<K>(api: Api<K>) -> impl Stream<Item = Event<K>>
-where
-    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
-    let known: std::collections::HashMap<String, K> = std::collections::HashMap::new();
-    let events = Box::pin(watcher(api, watcher::Config::default()));
-    let state = (
-        events,
-        known,
-        std::collections::HashSet::new(),
-        Vec::new(),
-        PAUSE.0,
-    );
-    futures::stream::unfold(
-        state,
-        |(mut events, mut known, mut listed, mut gone, mut pause)| async move {
-            loop {
-                if let Some(object) = gone.pop() {
-                    return Some((Event::Delete(object), (events, known, listed, gone, pause)));
-                }
-                let event = match events.next().await? {
-                    Ok(event) => event,
-                    Err(error) => {
-                        tracing::warn!(%error, "the scheduler's watch failed, will try again");
-                        tokio::time::sleep(pause).await;
-                        pause = pause.saturating_mul(2).min(PAUSE.1);
-                        continue;
-                    }
-                };
-                pause = PAUSE.0;
-                let uid = |object: &K| object.meta().uid.clone().unwrap_or_default();
-                match &event {
-                    Event::Init => listed.clear(),
-                    Event::InitApply(object) => {
-                        listed.insert(uid(object));
-                        known.insert(uid(object), object.clone());
-                    }
-                    Event::Apply(object) => drop(known.insert(uid(object), object.clone())),
-                    Event::Delete(object) => drop(known.remove(&uid(object))),
-                    Event::InitDone => {
-                        let lost: Vec<String> = known
-                            .keys()
-                            .filter(|uid| !listed.contains(*uid))
-                            .cloned()
-                            .collect();
-                        gone.extend(lost.iter().filter_map(|uid| known.remove(uid)));
-                    }
-                }
-                return Some((event, (events, known, listed, gone, pause)));
-            }
-        },
-    )
+/// The watch of budgets; none where the API server does not serve them.
+fn budgets(client: kube::Client) -> BoxStream<'static, watcher::Event<PodDisruptionBudget>> {
+    let watch = async move {
+        let served = match client.list_api_group_resources("policy/v1").await {
+            Ok(list) => list
+                .resources
+                .iter()
+                .any(|one| one.name == "poddisruptionbudgets"),
+            Err(kube::Error::Api(status)) if status.code == 404 => false,
+            // The watch tries again.
+            Err(_) => true,
+        };
+        if served {
+            follow(Api::<PodDisruptionBudget>::all(client)).boxed()
+        } else {
+            futures::stream::pending().boxed()
+        }
+    };
+    watch.flatten_stream().boxed()
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, ResourceExt,
-    api::{Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -63,18 +63,23 @@ impl Writes {
         }
     }
 
-    /// Writes into a pod's status that it cannot be placed.
+    /// Writes into a pod's status that it cannot be placed, and where it has been promised a place, if it has.
     pub(super) fn refuse(
         &self,
         pod: Arc<Pod>,
         message: String,
+        promised: Option<String>,
     ) -> impl Future<Output = Bound> + Send + use<> {
         let (client, room) = (self.client.clone(), Arc::clone(&self.room));
         async move {
             let _permit = room.acquire().await;
             let namespace = pod.namespace().unwrap_or_default();
             let api: Api<Pod> = Api::namespaced(client, &namespace);
-            let patch = Patch::Strategic(condition(&pod, &message, Timestamp::now()));
+            let mut patch = condition(&pod, &message, Timestamp::now());
+            if let (Some(node), Some(status)) = (promised, patch.get_mut("status")) {
+                *status = with(status.take(), "nominatedNodeName", json!(node));
+            }
+            let patch = Patch::Strategic(patch);
             let written = api
                 .patch_status(&pod.name_any(), &PatchParams::default(), &patch)
                 .await;
@@ -84,6 +89,57 @@ impl Writes {
             Bound::Told
         }
     }
+
+    /// Ends a pod whose place another takes. It says first why.
+    pub(super) fn end(&self, pod: Arc<Pod>) -> impl Future<Output = Bound> + Send + use<> {
+        let (client, room) = (self.client.clone(), Arc::clone(&self.room));
+        async move {
+            let _permit = room.acquire().await;
+            let namespace = pod.namespace().unwrap_or_default();
+            let api: Api<Pod> = Api::namespaced(client, &namespace);
+            let now = Timestamp::now().to_string();
+            let patch = json!({ "metadata": { "uid": pod.uid() }, "status": { "conditions": [{
+                "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+                "message": "default-scheduler: preempting to accommodate a higher priority pod", "lastTransitionTime": now,
+            }] } });
+            let told = api
+                .patch_status(
+                    &pod.name_any(),
+                    &PatchParams::default(),
+                    &Patch::Strategic(patch),
+                )
+                .await;
+            let parameters = DeleteParams {
+                preconditions: Some(Preconditions {
+                    uid: pod.uid(),
+                    resource_version: None,
+                }),
+                ..DeleteParams::default()
+            };
+            let deleted = match told {
+                Ok(_) => api.delete(&pod.name_any(), &parameters).await.map(drop),
+                Err(error) => Err(error),
+            };
+            match deleted {
+                Ok(()) => {}
+                // It is gone already, which is what was wanted.
+                Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => {}
+                // The pod that waits for its place is decided again later.
+                Err(error) => {
+                    tracing::warn!(pod = pod.name_any(), %error, "a pod could not be preempted");
+                }
+            }
+            Bound::Told
+        }
+    }
+}
+
+/// An object with one more field.
+fn with(mut object: Value, field: &str, value: Value) -> Value {
+    if let Some(map) = object.as_object_mut() {
+        map.insert(field.to_owned(), value);
+    }
+    object
 }
 
 async fn send(client: &kube::Client, pod: &Pod, node: &str) -> Result<(), kube::Error> {
@@ -127,4 +183,10 @@ pub(super) fn assigned(pod: &Pod, node: &str) -> Note {
 pub(super) fn refused(pod: &Pod, message: &str) -> Note {
     let about = Target::of(&Kind::POD, &pod.metadata);
     about.note(Severity::Warning, "FailedScheduling", message.to_owned())
+}
+
+pub(super) fn preempted(victim: &Pod, by: &Pod, node: &str) -> Note {
+    let uid = by.uid().unwrap_or_default();
+    let message = format!("Preempted by pod {uid} on node {node}");
+    Target::of(&Kind::POD, &victim.metadata).note(Severity::Normal, "Preempted", message)
 }

@@ -15,6 +15,7 @@ mod collection;
 mod events;
 mod losses;
 mod namespaces;
+mod scheduling;
 mod scripts;
 mod services;
 mod workloads;

@@ -28,6 +28,46 @@ pub fn matches(pod: &Pod, node: &Node) -> bool {
         })
 }
 
+/// Whether `pod` selects nodes at all.
+#[must_use]
+pub fn selects(pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let affinity = spec.affinity.as_ref();
+    let of_nodes = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
+    let required = of_nodes.and_then(|affinity| {
+        affinity
+            .required_during_scheduling_ignored_during_execution
+            .as_ref()
+    });
+    required.is_some()
+        || spec
+            .node_selector
+            .as_ref()
+            .is_some_and(|map| !map.is_empty())
+}
+
+/// The only nodes that `pod` may be on, where it names them: each of its terms by `metadata.name`. So do the pods of DaemonSets.
+#[must_use]
+pub fn named(pod: &Pod) -> Option<Vec<String>> {
+    let spec = pod.spec.as_ref()?;
+    if let Some(name) = crate::pods::node_name(pod) {
+        return Some(vec![name.to_owned()]);
+    }
+    let affinity = spec.affinity.as_ref()?.node_affinity.as_ref()?;
+    let required = affinity
+        .required_during_scheduling_ignored_during_execution
+        .as_ref()?;
+    let mut names = Vec::new();
+    for term in &required.node_selector_terms {
+        let mut fields = term.match_fields.iter().flatten();
+        let of_term = fields.find(|one| one.key == "metadata.name" && one.operator == "In")?;
+        names.extend(of_term.values.iter().flatten().cloned());
+    }
+    names.sort();
+    names.dedup();
+    (!names.is_empty()).then_some(names)
+}
+
 /// How much `pod` would like to be on `node`: the weights of the preferred terms that match.
 #[must_use]
 pub fn preference(pod: &Pod, node: &Node) -> i64 {

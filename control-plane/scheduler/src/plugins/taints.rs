@@ -2,6 +2,8 @@
 
 use k8s_openapi::api::core::v1::{Pod, Taint, Toleration};
 
+use crate::snapshot::NodeState;
+
 /// Whether a toleration covers a taint.
 #[must_use]
 pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
@@ -22,12 +24,34 @@ pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     }
 }
 
-/// The first of `taints` with one of `effects` that `pod` does not tolerate.
+/// The taint that an unschedulable node counts as having.
+const CORDON: &str = "node.kubernetes.io/unschedulable";
+
+/// The first of `taints` that `pod` does not tolerate.
 #[must_use]
-pub fn untolerated<'a>(pod: &Pod, taints: &'a [Taint], effects: &[&str]) -> Option<&'a Taint> {
-    taints
+pub fn untolerated<'a>(pod: &Pod, taints: &'a [Taint]) -> Option<&'a Taint> {
+    taints.iter().find(|taint| !is_tolerated(pod, taint))
+}
+
+/// Whether `pod` may go to nodes that take no new pods.
+#[must_use]
+pub fn tolerates_cordon(pod: &Pod) -> bool {
+    let taint = Taint {
+        key: CORDON.to_owned(),
+        effect: "NoSchedule".to_owned(),
+        ..Taint::default()
+    };
+    is_tolerated(pod, &taint)
+}
+
+/// How many taints of a node `pod` would rather not have.
+#[must_use]
+pub fn n_disliked(pod: &Pod, state: &NodeState) -> i64 {
+    let disliked = state
+        .disliked
         .iter()
-        .find(|taint| effects.contains(&taint.effect.as_str()) && !is_tolerated(pod, taint))
+        .filter(|taint| !is_tolerated(pod, taint));
+    i64::try_from(disliked.count()).unwrap_or(i64::MAX)
 }
 
 /// Whether `pod` tolerates a taint.
