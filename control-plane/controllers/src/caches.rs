@@ -14,11 +14,11 @@ use jiff::Timestamp;
 use k8s_openapi::{
     Metadata,
     api::{
-        apps::v1::{Deployment, ReplicaSet},
+        apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet},
         autoscaling::v2::HorizontalPodAutoscaler,
         batch::v1::Job,
         coordination::v1::Lease,
-        core::v1::{Namespace, Node, Pod, Service, ServiceAccount},
+        core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, Service, ServiceAccount},
         discovery::v1::EndpointSlice,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -63,6 +63,14 @@ pub struct Caches {
     pub replica_sets: Store<ReplicaSet>,
     /// Deployments.
     pub deployments: Store<Deployment>,
+    /// StatefulSets.
+    pub stateful_sets: Store<StatefulSet>,
+    /// DaemonSets.
+    pub daemon_sets: Store<DaemonSet>,
+    /// ControllerRevisions.
+    pub revisions: Store<ControllerRevision>,
+    /// PersistentVolumeClaims.
+    pub claims: Store<PersistentVolumeClaim>,
     /// Jobs.
     pub jobs: Store<Job>,
     /// HorizontalPodAutoscalers.

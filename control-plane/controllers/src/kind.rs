@@ -57,6 +57,28 @@ impl Kind {
     /// `Lease`
     pub const LEASE: Self = Self::built_in("coordination.k8s.io", "v1", "Lease", "leases", true);
 
+    /// `StatefulSet`
+    pub const STATEFUL_SET: Self =
+        Self::built_in("apps", "v1", "StatefulSet", "statefulsets", true);
+    /// `DaemonSet`
+    pub const DAEMON_SET: Self = Self::built_in("apps", "v1", "DaemonSet", "daemonsets", true);
+    /// `ControllerRevision`
+    pub const CONTROLLER_REVISION: Self = Self::built_in(
+        "apps",
+        "v1",
+        "ControllerRevision",
+        "controllerrevisions",
+        true,
+    );
+    /// `PersistentVolumeClaim`
+    pub const CLAIM: Self = Self::built_in(
+        "",
+        "v1",
+        "PersistentVolumeClaim",
+        "persistentvolumeclaims",
+        true,
+    );
+
     const fn built_in(
         group: &'static str,
         version: &'static str,

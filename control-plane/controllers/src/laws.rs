@@ -277,6 +277,8 @@ macro_rules! laws {
 laws! {
     replica_set: "replicaset-controller",
     deployment: "deployment-controller",
+    stateful_set: "statefulset-controller",
+    daemon_set: "daemonset-controller",
     job: "job-controller",
     job_expiry: "ttl-after-finished-controller",
     autoscaler: "horizontal-pod-autoscaler-controller",

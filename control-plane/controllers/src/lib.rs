@@ -2,7 +2,7 @@
 //! comes out ([`action::Plan`]); the control plane's driver does it.
 //!
 //! In reading order: [`action`] is what can be decided, [`caches`] what can be seen, [`controller`] what a controller is, [`registered`] which there are.
-//! Then the controllers, and what they share: [`ownership`], [`conditions`], [`readiness`], [`naming`], [`template`], [`merge`].
+//! Then the controllers, and what they share: [`ownership`], [`conditions`], [`readiness`], [`revisions`], [`naming`], [`template`], [`merge`].
 
 pub mod action;
 pub mod kind;
@@ -13,6 +13,7 @@ pub mod memory;
 pub mod registered;
 
 pub mod autoscaler;
+pub mod daemon_set;
 pub mod deployment;
 pub mod endpoints;
 pub mod garbage;
@@ -22,6 +23,7 @@ pub mod namespace;
 pub mod node_health;
 pub mod replica_set;
 pub mod service_account;
+pub mod stateful_set;
 
 #[cfg(test)]
 mod laws;
@@ -33,4 +35,5 @@ pub mod merge;
 pub mod naming;
 pub mod ownership;
 pub mod readiness;
+pub mod revisions;
 pub mod template;

@@ -492,17 +492,21 @@ fn shelf<T: Cached + DeserializeOwned>() -> Shelf {
 
 fn shelves() -> Vec<Shelf> {
     use k8s_openapi::api::{
-        apps::v1::{Deployment, ReplicaSet},
+        apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet},
         autoscaling::v2::HorizontalPodAutoscaler,
         batch::v1::Job,
         coordination::v1::Lease,
-        core::v1::{Namespace, Node, Pod, Service, ServiceAccount},
+        core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, Service, ServiceAccount},
         discovery::v1::EndpointSlice,
     };
     vec![
         shelf::<Pod>(),
         shelf::<ReplicaSet>(),
         shelf::<Deployment>(),
+        shelf::<StatefulSet>(),
+        shelf::<DaemonSet>(),
+        shelf::<ControllerRevision>(),
+        shelf::<PersistentVolumeClaim>(),
         shelf::<Job>(),
         shelf::<HorizontalPodAutoscaler>(),
         shelf::<Service>(),

@@ -3,6 +3,7 @@
 use crate::{
     autoscaler::Autoscalers,
     controller::Controller,
+    daemon_set::DaemonSets,
     deployment::Deployments,
     endpoints::Endpoints,
     garbage::Garbage,
@@ -12,6 +13,7 @@ use crate::{
     node_health::{Settings, eviction::TaintEviction, heartbeat::NodeHealth, orphans::PodOrphans},
     replica_set::ReplicaSets,
     service_account::ServiceAccounts,
+    stateful_set::StatefulSets,
 };
 
 /// All controllers, for clusters with these settings.
@@ -20,6 +22,8 @@ pub fn all(settings: Settings) -> Vec<Box<dyn Controller>> {
     vec![
         Box::new(ReplicaSets),
         Box::new(Deployments),
+        Box::new(StatefulSets),
+        Box::new(DaemonSets),
         Box::new(Jobs),
         Box::new(JobExpiry),
         Box::new(Autoscalers),

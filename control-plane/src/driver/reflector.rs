@@ -23,6 +23,8 @@ use super::{
 const WATCH_TIME: u64 = 300;
 /// So much later than it should have ended a watch is given up: its connection is dead.
 const GRACE: Duration = Duration::from_secs(30);
+/// A kind that is not served is looked for again after this long.
+const UNSERVED: Duration = Duration::from_secs(10);
 /// After so many watches in a row that could not be begun, it is listed again, whatever the reason: the server may have been set back to an older state.
 const PATIENCE: u32 = 3;
 /// A watch that ends before this time and brought nothing is a failure, or else such watches would follow each other as fast as they can.
@@ -79,6 +81,12 @@ impl Reflector {
                 Ok(revision) => {
                     failures = 0;
                     revision
+                }
+                Err(Refusal::Gone(_)) => {
+                    // A kind that is not served, or not yet, has no objects; nobody must wait for it.
+                    self.world.listed(&self.shelf.kind, 0);
+                    sleep(UNSERVED).await;
+                    continue;
                 }
                 Err(refusal) => {
                     self.pause("list", &mut failures, &refusal).await;

@@ -11,11 +11,11 @@ use coracle_controllers::{
 };
 use k8s_openapi::{
     api::{
-        apps::v1::{Deployment, ReplicaSet},
+        apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet},
         autoscaling::v2::HorizontalPodAutoscaler,
         batch::v1::Job,
         coordination::v1::Lease,
-        core::v1::{Namespace, Node, Pod, Service, ServiceAccount},
+        core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, Service, ServiceAccount},
         discovery::v1::EndpointSlice,
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
@@ -146,6 +146,10 @@ whole![
     ServiceAccount,
     Deployment,
     ReplicaSet,
+    StatefulSet,
+    DaemonSet,
+    ControllerRevision,
+    PersistentVolumeClaim,
     Job,
     Pod,
     Service,

@@ -9,8 +9,9 @@ use k8s_openapi::{
 };
 
 use super::{
-    Cached, Caches, Deployment, EndpointSlice, HorizontalPodAutoscaler, Job, Lease, Namespace,
-    Node, ObjectMeta, Pod, ReplicaSet, Service, ServiceAccount, Store,
+    Cached, Caches, ControllerRevision, DaemonSet, Deployment, EndpointSlice,
+    HorizontalPodAutoscaler, Job, Lease, Namespace, Node, ObjectMeta, PersistentVolumeClaim, Pod,
+    ReplicaSet, Service, ServiceAccount, StatefulSet, Store,
 };
 use crate::kind::Kind;
 
@@ -89,6 +90,10 @@ cached! {
     }
     ReplicaSet in replica_sets is REPLICA_SET {}
     Deployment in deployments is DEPLOYMENT {}
+    StatefulSet in stateful_sets is STATEFUL_SET {}
+    DaemonSet in daemon_sets is DAEMON_SET {}
+    ControllerRevision in revisions is CONTROLLER_REVISION {}
+    PersistentVolumeClaim in claims is CLAIM {}
     Job in jobs is JOB {}
     HorizontalPodAutoscaler in autoscalers is AUTOSCALER {}
     Service in services is SERVICE {}
@@ -128,7 +133,11 @@ pub fn of_service(namespace: &str, service: &str) -> String {
 /// Most of a pod's bytes are what only nodes look at.
 fn trim_pod_spec(spec: &mut PodSpec) {
     spec.volumes = None;
-    spec.affinity = None;
+    // By it a pod of a DaemonSet says which node it is for.
+    if let Some(affinity) = &mut spec.affinity {
+        affinity.pod_affinity = None;
+        affinity.pod_anti_affinity = None;
+    }
     spec.topology_spread_constraints = None;
     spec.ephemeral_containers = None;
     let own = spec.containers.iter_mut();

@@ -17,6 +17,11 @@ pub fn allows(name: &str, key: &ObjectKey, action: &Action, world: &World) -> Re
         "deployment-controller" => {
             workload(&Kind::DEPLOYMENT, &Kind::REPLICA_SET, key, action, world)
         }
+        "statefulset-controller" => stateful_set(key, action, world),
+        "daemonset-controller" => {
+            let child = child_kind(&Kind::DAEMON_SET, action);
+            workload(&Kind::DAEMON_SET, &child, key, action, world)
+        }
         "job-controller" => job(key, action, world),
         "ttl-after-finished-controller" => {
             let job = object(world, &Kind::JOB, key).ok_or("there is no such Job")?;
@@ -159,6 +164,43 @@ fn workload(
             holds(controller_of(found) == Some(uid), "not its child")
         }
     }
+}
+
+/// Pods, or the revisions of their template.
+fn child_kind(own: &Kind, action: &Action) -> Kind {
+    let kind = action.kind();
+    if *kind == Kind::CONTROLLER_REVISION || kind == own {
+        Kind::CONTROLLER_REVISION
+    } else {
+        Kind::POD
+    }
+}
+
+fn stateful_set(key: &ObjectKey, action: &Action, world: &World) -> Result<(), String> {
+    if *action.kind() == Kind::CLAIM {
+        // Claims are made and given owners, and never taken away here.
+        return match action {
+            Action::Create { object, .. } => {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                holds(
+                    name.contains(&format!("-{}-", key.name)),
+                    "another set's claim",
+                )
+            }
+            Action::Patch { target, patch, .. } => {
+                let owners = patch["metadata"].as_object();
+                let only = owners.is_some_and(|map| map.keys().all(|key| key == "ownerReferences"));
+                holds(only, "more than owners")?;
+                holds(
+                    target.key.name.contains(&format!("-{}-", key.name)),
+                    "another set's claim",
+                )
+            }
+            _ => Err("claims are not its to end".to_owned()),
+        };
+    }
+    let child = child_kind(&Kind::STATEFUL_SET, action);
+    workload(&Kind::STATEFUL_SET, &child, key, action, world)
 }
 
 fn job(key: &ObjectKey, action: &Action, world: &World) -> Result<(), String> {

@@ -40,6 +40,15 @@ pub fn random(tape: &mut Tape) -> World {
         world.put(&Kind::REPLICA_SET, set);
     }
     for n in 0..tape.below(3) {
+        world.put(
+            &Kind::STATEFUL_SET,
+            stateful_set(&format!("state{n}"), tape),
+        );
+    }
+    for n in 0..tape.below(2) {
+        world.put(&Kind::DAEMON_SET, daemon_set(&format!("daemon{n}"), tape));
+    }
+    for n in 0..tape.below(3) {
         world.put(&Kind::JOB, job(&format!("job{n}"), tape));
     }
     for n in 0..tape.below(8) {
@@ -207,6 +216,42 @@ fn replica_set(name: &str, tape: &mut Tape, world: &World) -> Value {
     set
 }
 
+fn stateful_set(name: &str, tape: &mut Tape) -> Value {
+    let strategy = match tape.below(3) {
+        1 => json!({"type": "OnDelete"}),
+        2 => json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}),
+        _ => json!({"type": "RollingUpdate"}),
+    };
+    let mut set = json!({"metadata": {"name": name}, "spec": {"replicas": tape.below(4), "serviceName": name, "selector": {"matchLabels": {"app": name}},
+        "template": template(name, tape.of(&["v1", "v2"])), "podManagementPolicy": tape.of(&["OrderedReady", "Parallel"]), "updateStrategy": strategy, "minReadySeconds": tape.of(&[0, 10])}});
+    if tape.one_in(2) {
+        let policy = tape.of(&["Retain", "Delete"]);
+        set["spec"]["persistentVolumeClaimRetentionPolicy"] =
+            json!({"whenDeleted": policy, "whenScaled": tape.of(&["Retain", "Delete"])});
+        set["spec"]["volumeClaimTemplates"] =
+            json!([{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}]);
+    }
+    mark(&mut set, tape);
+    set
+}
+
+fn daemon_set(name: &str, tape: &mut Tape) -> Value {
+    let strategy = match tape.below(3) {
+        1 => json!({"type": "OnDelete"}),
+        2 => {
+            json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})
+        }
+        _ => json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}),
+    };
+    let mut template = template(name, tape.of(&["v1", "v2"]));
+    if tape.one_in(3) {
+        template["spec"]["nodeSelector"] = json!({"topology.kubernetes.io/zone": "n1"});
+    }
+    let mut set = json!({"metadata": {"name": name}, "spec": {"selector": {"matchLabels": {"app": name}}, "template": template, "updateStrategy": strategy}});
+    mark(&mut set, tape);
+    set
+}
+
 fn job(name: &str, tape: &mut Tape) -> Value {
     let uid = format!("uid-{name}");
     let labels =
@@ -244,7 +289,13 @@ fn job(name: &str, tape: &mut Tape) -> Value {
 }
 
 fn pod(name: &str, tape: &mut Tape, world: &World) -> Value {
-    let owner = owner_of(&[Kind::REPLICA_SET, Kind::JOB], tape, world);
+    let kinds = [
+        Kind::REPLICA_SET,
+        Kind::JOB,
+        Kind::STATEFUL_SET,
+        Kind::DAEMON_SET,
+    ];
+    let owner = owner_of(&kinds, tape, world);
     let owner_place = world.objects().find(|(_, object)| {
         object["metadata"]["uid"] == owner[0]["uid"] && owner[0]["uid"].is_string()
     });
@@ -370,6 +421,14 @@ pub fn disturb(world: &mut World, tape: &mut Tape) {
                     let name = &place.1.name;
                     json!({"spec": {"template": template(name, tape.of(&["v1", "v2", "v3"]))}})
                 }
+            };
+            world.edit(&place, &patch);
+        }
+        (_, kind) if *kind == Kind::STATEFUL_SET || *kind == Kind::DAEMON_SET => {
+            let name = &place.1.name;
+            let patch = match tape.below(2) {
+                0 if *kind == Kind::STATEFUL_SET => json!({"spec": {"replicas": tape.below(4)}}),
+                _ => json!({"spec": {"template": template(name, tape.of(&["v1", "v2", "v3"]))}}),
             };
             world.edit(&place, &patch);
         }
