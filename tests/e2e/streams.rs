@@ -48,14 +48,14 @@ fn ports_of_pods_and_services_are_forwarded() {
             let address = local(&forwarding);
             // One after another and side by side, over one connection to the server.
             for _ in 0..3 {
-                let answers: Vec<_> = (0..4)
+                let asking: Vec<_> = (0..4)
                     .map(|_| {
                         let address = address.clone();
                         std::thread::spawn(move || http(&address, "GET", "/", ""))
                     })
-                    .map(|asked| asked.join().unwrap().unwrap_or_default())
                     .collect();
-                for answer in answers {
+                let answers = asking.into_iter().map(|asked| asked.join().unwrap());
+                for answer in answers.map(Option::unwrap_or_default) {
                     assert!(
                         answer.starts_with("HTTP/1.1 200"),
                         "{program:?} {target}: {answer:?}"
