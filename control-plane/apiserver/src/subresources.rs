@@ -4,9 +4,10 @@ mod binding;
 mod eviction;
 mod log;
 mod scale;
+mod token;
 
 use axum::{body::Body, response::Response};
-use coracle_api::{decode, status::ApiError};
+use coracle_api::status::ApiError;
 use serde_json::Value;
 
 use crate::{body, path::Verb, resources::Call};
@@ -27,7 +28,10 @@ pub async fn handle(call: &Call<'_>, name: &str, body: Body) -> Result<Response,
         ("binding", Verb::Create) => binding::create(call, object, body).await,
         ("eviction", Verb::Create) => eviction::create(call, object, body).await,
         ("log", Verb::Get) => log::get(call, object).await,
-        ("scale" | "binding" | "eviction" | "log", _) => Err(ApiError::method_not_allowed()),
+        ("token", Verb::Create) => token::create(call, object, body).await,
+        ("scale" | "binding" | "eviction" | "log" | "token", _) => {
+            Err(ApiError::method_not_allowed())
+        }
         _ => Err(ApiError::no_such_resource()),
     }
 }
@@ -39,9 +43,9 @@ async fn read_object(
     api_version: &str,
     kind: &str,
 ) -> Result<Value, ApiError> {
-    let format = body::format(call.headers())?;
+    let encoding = body::Encoding::of(call.headers(), api_version, kind)?;
     let bytes = call.body(body).await?;
-    let object = decode::decode(&bytes, format)?.value;
+    let object = encoding.decode(&bytes)?.value;
     let says = |key: &str, expected: &str| {
         object
             .get(key)
