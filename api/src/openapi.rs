@@ -196,6 +196,9 @@ fn show_struct(structure: &Struct) -> Value {
     }
     let mut shown = json!({ "type": "object", "properties": properties });
     if let Some(map) = shown.as_object_mut() {
+        if structure.atomic {
+            map.insert("x-kubernetes-map-type".to_owned(), "atomic".into());
+        }
         if !structure.description.is_empty() {
             map.insert(
                 "description".to_owned(),
@@ -232,7 +235,7 @@ fn add_merging(field: &crate::schema::Field, map: &mut Map<String, Value>) {
         map.insert("x-kubernetes-patch-merge-key".to_owned(), key.into());
     }
     if matches!(field.of, Type::List(_)) {
-        let kind = match merging.list_keys {
+        let kind = match merging.list_keys.as_slice() {
             [] => "atomic",
             [""] => "set",
             keys => {
@@ -244,6 +247,12 @@ fn add_merging(field: &crate::schema::Field, map: &mut Map<String, Value>) {
             }
         };
         map.insert("x-kubernetes-list-type".to_owned(), kind.into());
+    }
+    if merging.atomic {
+        map.insert("x-kubernetes-map-type".to_owned(), "atomic".into());
+    }
+    if let Some(default) = merging.default {
+        map.insert("default".to_owned(), default.into());
     }
 }
 

@@ -40,8 +40,14 @@ pub struct Merging {
     pub patch_key: Option<&'static str>,
     /// Strategic merge patch keeps only the keys that the patch names (`$retainKeys`).
     pub retain_keys: bool,
-    /// Server-side apply identifies elements by these keys; empty: the list is replaced whole.
-    pub list_keys: &'static [&'static str],
+    /// Server-side apply identifies elements by these keys, or by their values when the key is empty; no keys: the list is replaced whole.
+    pub list_keys: Vec<&'static str>,
+    /// Server-side apply replaces the object whole.
+    pub atomic: bool,
+    /// Go always has this struct, list or map, empty if nothing is in it.
+    pub always: bool,
+    /// What the field is taken to be where it is a key of list elements and not given.
+    pub default: Option<&'static str>,
 }
 
 /// A field of a struct.
@@ -62,6 +68,8 @@ pub struct Struct {
     pub name: Arc<str>,
     /// What it is for.
     pub description: Arc<str>,
+    /// Server-side apply replaces it whole.
+    pub atomic: bool,
     /// Its fields by name.
     pub fields: BTreeMap<Box<str>, Field>,
     /// The fields that must be there.

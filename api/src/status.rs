@@ -1,7 +1,7 @@
 //! Errors of the API as clients know them: `metav1.Status` with the field's reasons and words. The one vocabulary for what goes wrong with a
 //! request; HTTP itself is the server's business.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde_json::{Map, Value, json};
 
@@ -196,6 +196,12 @@ impl ApiError {
     /// The object is not valid.
     #[must_use]
     pub fn invalid(resource: &Resource, name: &str, problems: &[FieldError]) -> Self {
+        Self::invalid_kind(&resource.group, &resource.kind, name, problems)
+    }
+
+    /// The object, of a kind that need not be a resource, is not valid.
+    #[must_use]
+    pub fn invalid_kind(group: &str, kind: &str, name: &str, problems: &[FieldError]) -> Self {
         let listed = match problems {
             [] => String::new(),
             [one] => one.to_string(),
@@ -207,10 +213,9 @@ impl ApiError {
                     .join(", ")
             ),
         };
-        let kind = if resource.group.is_empty() {
-            resource.kind.to_string()
-        } else {
-            format!("{}.{}", resource.kind, resource.group)
+        let shown = match group {
+            "" => kind.to_owned(),
+            group => format!("{kind}.{group}"),
         };
         let causes = problems
             .iter()
@@ -222,15 +227,51 @@ impl ApiError {
             .collect();
         let details = Details {
             name: name.to_owned(),
-            group: resource.group.to_string(),
-            kind: resource.kind.to_string(),
+            group: group.to_owned(),
+            kind: kind.to_owned(),
             causes,
             ..Details::default()
         };
-        let message = format!("{kind} {name:?} is invalid: {listed}");
+        let message = format!("{shown} {name:?} is invalid: {listed}");
         Self {
             details: Some(Box::new(details)),
             ..Self::new(Reason::Invalid, message)
+        }
+    }
+
+    /// Others manage fields that were to be applied: who, and which.
+    #[must_use]
+    pub fn apply_conflict(conflicts: &[(String, String)]) -> Self {
+        let message = match conflicts {
+            [(manager, field)] => {
+                format!("Apply failed with 1 conflict: conflict with {manager}: {field}")
+            }
+            many => {
+                let mut by_manager: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+                for (manager, field) in many {
+                    by_manager.entry(manager).or_default().push(field);
+                }
+                let listed = by_manager.into_iter().map(|(manager, fields)| {
+                    let fields: String =
+                        fields.iter().map(|field| format!("\n- {field}")).collect();
+                    format!("conflicts with {manager}:{fields}")
+                });
+                let listed = listed.collect::<Vec<_>>().join("\n");
+                format!("Apply failed with {} conflicts: {listed}", many.len())
+            }
+        };
+        let causes = conflicts.iter().map(|(manager, field)| Cause {
+            reason: "FieldManagerConflict".to_owned(),
+            message: format!("conflict with {manager}"),
+            field: field.clone(),
+        });
+        let details = Details {
+            causes: causes.collect(),
+            ..Details::default()
+        };
+        Self {
+            details: Some(Box::new(details)),
+            ..Self::new(Reason::Conflict, message)
         }
     }
 

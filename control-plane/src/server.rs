@@ -129,6 +129,7 @@ impl ControlPlane {
         let api = ApiServer::new(Options {
             endpoint: Some(address),
             images,
+            tokens: Some(Arc::clone(credentials.tokens())),
             ..Options::new(store, Registry::builtin(), authorizer, nodes.clone())
         });
         api.bootstrap().await.map_err(ServerError::Bootstrap)?;

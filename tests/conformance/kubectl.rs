@@ -191,3 +191,22 @@ fn what_was_acknowledged_is_there_after_a_restart() {
         format!("1 {version}")
     );
 }
+
+#[test]
+fn every_kind_is_explained_down_to_its_last_field() {
+    let cluster = Cluster::start();
+    let programs = kubectl::all();
+    // The one on PATH, and the oldest: they read different documents.
+    for program in programs.iter().take(2) {
+        let kubectl = cluster.kubectl_at(program);
+        let resources = kubectl.run(&["api-resources", "--no-headers"]);
+        assert!(resources.lines().count() > 20, "{resources}");
+        for line in resources.lines() {
+            let words: Vec<_> = line.split_whitespace().collect();
+            // NAME, perhaps SHORTNAMES, APIVERSION, NAMESPACED, KIND.
+            let version = format!("--api-version={}", words[words.len() - 3]);
+            let said = kubectl.run(&["explain", words[0], &version, "--recursive"]);
+            assert!(said.contains("metadata"), "{line}: {said}");
+        }
+    }
+}

@@ -8,4 +8,6 @@
     reason = "tests"
 )]
 
+mod clients;
 mod kubectl;
+mod support;

@@ -60,6 +60,12 @@ impl Cluster {
         self.server.as_ref().unwrap()
     }
 
+    /// The administrator's kubeconfig.
+    #[must_use]
+    pub fn kubeconfig(&self) -> std::path::PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+
     /// The administrator's kubectl: the one on PATH.
     #[must_use]
     pub fn kubectl(&self) -> Kubectl {

@@ -45,6 +45,8 @@ impl Kubectl {
         command
             .env("HOME", self.home.path())
             .env("KUBECONFIG", &self.kubeconfig)
+            // An editor that changes nothing.
+            .env("KUBE_EDITOR", "true")
             .args(arguments);
         command
     }

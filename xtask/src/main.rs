@@ -7,6 +7,7 @@ mod licences;
 mod step;
 mod test;
 mod tidy;
+mod upstream;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,11 @@ enum Task {
     },
     /// Checks the repository's own rules.
     Tidy,
+    /// Makes the table of fields from the Go modules of Kubernetes in a folder.
+    Upstream {
+        /// The folder, `k8s.io`.
+        folder: std::path::PathBuf,
+    },
     /// Builds the guests (examples and test fixtures) for wasm32-wasi into target/guests.
     Guests,
 }
@@ -58,5 +64,6 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test => test::run(),
         Task::Tidy => tidy::check(),
         Task::Guests => guests::build(),
+        Task::Upstream { folder } => upstream::generate(&folder),
     }
 }

@@ -101,6 +101,13 @@ pub(super) fn rows() -> Vec<Resource> {
         },
         stored::<v1::ServiceAccount>("serviceaccount", Scope::Namespaced)
             .short(&["sa"])
+            .with_subresource(
+                "token",
+                "TokenRequest",
+                "authentication.k8s.io",
+                "v1",
+                &["create"],
+            )
             .with_table(
                 table::service_account::columns(),
                 table::service_account::row,

@@ -10,6 +10,7 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value};
 
 use super::{Field, Struct, Type, merge};
+use crate::upstream;
 
 /// A type's definitions: how to generate them and the name of its own.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +106,9 @@ impl Catalog {
         Struct {
             name: Arc::from(name),
             description: description(schema),
+            atomic: upstream::table()
+                .definition(name)
+                .is_some_and(|message| message.atomic),
             fields: fields.collect(),
             required: required.filter_map(Value::as_str).map(Box::from).collect(),
         }

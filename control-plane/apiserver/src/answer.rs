@@ -2,18 +2,21 @@
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use coracle_api::{registry::Resource, status::ApiError};
+use coracle_api::{protobuf, registry::Resource, status::ApiError};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::{meta, negotiation::Media};
+use crate::{
+    meta,
+    negotiation::{Media, PROTOBUF},
+};
 
 const WARNING: HeaderName = header::WARNING;
 /// More than these warnings are cut: some clients refuse responses with very large headers. Upstream has the same bound.
 const MAX_WARNINGS: usize = 64;
 const MAX_WARNING_LENGTH: usize = 256;
 
-/// An answer with a body in JSON, turned into YAML where the client wants it.
+/// An answer with a body in JSON, turned into YAML or protobuf where the client wants it.
 ///
 /// # Errors
 /// `Internal` when the body is not JSON.
@@ -21,14 +24,59 @@ pub fn json(code: StatusCode, body: Bytes, media: Media) -> Result<Response, Api
     let (body, content_type) = match media {
         Media::Json => (Body::from(body), "application/json"),
         Media::Yaml => (Body::from(yaml(&body)?), "application/yaml"),
+        Media::Protobuf => (Body::from(protobuf(&parse(&body)?)?), PROTOBUF),
     };
     Ok(typed(code, body, content_type))
 }
 
-/// An answer with a JSON value.
+/// An answer with a JSON value. Where it is a Status, [`in_preferred_form`] may still change its form.
 #[must_use]
 pub fn value(code: StatusCode, value: &Value) -> Response {
-    typed(code, Body::from(value.to_string()), "application/json")
+    let mut response = typed(code, Body::from(value.to_string()), "application/json");
+    if value.get("kind").is_some_and(|kind| kind == "Status") {
+        response.extensions_mut().insert(Status(value.clone()));
+    }
+    response
+}
+
+/// Marks an answer whose body is this Status in JSON.
+#[derive(Clone, Debug)]
+struct Status(Value);
+
+/// Puts a Status into protobuf for clients that prefer it. Statuses are made where nobody knows the client any more.
+#[must_use]
+pub fn in_preferred_form(mut response: Response, prefers_protobuf: bool) -> Response {
+    let Some(Status(status)) = response.extensions_mut().remove() else {
+        return response;
+    };
+    if !prefers_protobuf {
+        return response;
+    }
+    match protobuf(&status) {
+        Ok(body) => {
+            let (mut parts, _) = response.into_parts();
+            let content_type = HeaderValue::from_static(PROTOBUF);
+            parts.headers.insert(header::CONTENT_TYPE, content_type);
+            parts.headers.remove(header::CONTENT_LENGTH);
+            Response::from_parts(parts, Body::from(body))
+        }
+        Err(error) => {
+            tracing::error!(error = %error, "a status has no form in protobuf");
+            response
+        }
+    }
+}
+
+/// An object in protobuf.
+///
+/// # Errors
+/// `Internal` when it has no such form.
+pub fn protobuf(object: &Value) -> Result<Vec<u8>, ApiError> {
+    match protobuf::encode(object) {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(ApiError::internal("encoding protobuf: the kind has none")),
+        Err(error) => Err(ApiError::internal(format!("encoding protobuf: {error}"))),
+    }
 }
 
 /// An answer of a content type.
@@ -42,10 +90,14 @@ pub fn typed(code: StatusCode, body: Body, content_type: &'static str) -> Respon
     response
 }
 
+fn parse(json: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(json)
+        .map_err(|error| ApiError::internal(format!("encoding an answer: {error}")))
+}
+
 fn yaml(json: &[u8]) -> Result<String, ApiError> {
-    let internal = |error: String| ApiError::internal(format!("encoding YAML: {error}"));
-    let value: Value = serde_json::from_slice(json).map_err(|error| internal(error.to_string()))?;
-    serde_saphyr::to_string(&value).map_err(|error| internal(error.to_string()))
+    serde_saphyr::to_string(&parse(json)?)
+        .map_err(|error| ApiError::internal(format!("encoding YAML: {error}")))
 }
 
 /// The metav1.Status of a deletion that is done.

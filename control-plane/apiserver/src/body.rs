@@ -1,10 +1,16 @@
-//! Reads request bodies: bounded in size, in a format that is understood. Does not know what is in them.
+//! Reads request bodies: bounded in size, decoded from a format that is understood. Does not know what is in them.
 
 use axum::body::Body;
 use bytes::Bytes;
-use coracle_api::{decode::Format, status::ApiError};
+use coracle_api::{
+    decode::{self, Decoded, Format},
+    protobuf,
+    status::ApiError,
+};
 use http::{HeaderMap, header::CONTENT_TYPE};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use crate::negotiation::PROTOBUF;
 
 /// Reads a whole body.
 ///
@@ -25,19 +31,74 @@ pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     }
 }
 
-/// The format of an object in a body. Without a Content-Type it is JSON, as upstream has it.
-///
-/// # Errors
-/// `UnsupportedMediaType`.
-pub fn format(headers: &HeaderMap) -> Result<Format, ApiError> {
-    match media_type(headers).as_deref() {
-        None | Some("application/json" | "*/*") => Ok(Format::Json),
-        Some("application/yaml" | "text/yaml" | "application/x-yaml") => Ok(Format::Yaml),
-        Some(given) => Err(ApiError::unsupported_media_type(
-            given,
-            &["application/json", "application/yaml"],
-        )),
+/// How an object in a body is written, and of which kind it is expected to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoding<'a> {
+    /// `None` for protobuf.
+    format: Option<Format>,
+    api_version: &'a str,
+    kind: &'a str,
+}
+
+impl<'a> Encoding<'a> {
+    /// Reads the Content-Type. Without one the body is JSON, as upstream has it.
+    ///
+    /// # Errors
+    /// `UnsupportedMediaType`.
+    pub fn of(headers: &HeaderMap, api_version: &'a str, kind: &'a str) -> Result<Self, ApiError> {
+        let has_protobuf = protobuf::has(api_version, kind);
+        let format = match media_type(headers).as_deref() {
+            None | Some("application/json" | "*/*") => Some(Format::Json),
+            Some("application/yaml" | "text/yaml" | "application/x-yaml") => Some(Format::Yaml),
+            Some(PROTOBUF) if has_protobuf => None,
+            Some(given) => {
+                let all = ["application/json", "application/yaml", PROTOBUF];
+                let known = if has_protobuf { &all[..] } else { &all[..2] };
+                return Err(ApiError::unsupported_media_type(given, known));
+            }
+        };
+        Ok(Self {
+            format,
+            api_version,
+            kind,
+        })
     }
+
+    /// Decodes a body.
+    ///
+    /// # Errors
+    /// `BadRequest`.
+    pub fn decode(self, body: &[u8]) -> Result<Decoded, ApiError> {
+        if let Some(format) = self.format {
+            return decode::decode(body, format);
+        }
+        match protobuf::decode(body, (self.api_version, self.kind)) {
+            Ok(value) => Ok(Decoded {
+                value,
+                duplicates: Vec::new(),
+            }),
+            Err(error) => Err(ApiError::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): {error} ({})",
+                self.kind,
+                summary(body)
+            ))),
+        }
+    }
+}
+
+/// The beginning of a body, for an error about it.
+fn summary(body: &[u8]) -> String {
+    /// As upstream.
+    const SHOWN: usize = 30;
+    if body.is_empty() {
+        return "<empty>".to_owned();
+    }
+    let shown = body.iter().take(SHOWN).map(|byte| format!("{byte:02x}"));
+    let mut text: String = shown.collect();
+    if body.len() > SHOWN {
+        text.push_str(" ...");
+    }
+    text
 }
 
 /// The Content-Type without parameters, in lower case.
@@ -79,12 +140,19 @@ mod tests {
         let told = |text: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(text));
-            format(&headers).map_err(|error| error.code)
+            let encoding = Encoding::of(&headers, "v1", "Pod");
+            encoding.map(|of| of.format).map_err(|error| error.code)
         };
-        assert_eq!(format(&HeaderMap::new()).unwrap(), Format::Json);
-        assert_eq!(told("application/json; charset=utf-8"), Ok(Format::Json));
-        assert_eq!(told("Application/YAML"), Ok(Format::Yaml));
-        assert_eq!(told("application/vnd.kubernetes.protobuf"), Err(415));
+        let none = Encoding::of(&HeaderMap::new(), "v1", "Pod").unwrap();
+        assert_eq!(none.format, Some(Format::Json));
+        let json = told("application/json; charset=utf-8");
+        assert_eq!(json, Ok(Some(Format::Json)));
+        assert_eq!(told("Application/YAML"), Ok(Some(Format::Yaml)));
+        assert_eq!(told(PROTOBUF), Ok(None));
         assert_eq!(told("text/plain"), Err(415));
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+        let custom = Encoding::of(&headers, "example.com/v1", "Widget");
+        assert_eq!(custom.unwrap_err().code, 415);
     }
 }

@@ -124,7 +124,10 @@ fn write<'a>(
         resource,
         namespace,
         subresource: None,
-        options: WriteOptions::default(),
+        options: WriteOptions {
+            manager: "kube-apiserver".to_owned(),
+            ..WriteOptions::default()
+        },
         warnings: Vec::new(),
     })
 }

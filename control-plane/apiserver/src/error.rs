@@ -1,11 +1,11 @@
 //! The one place where errors become answers, and where the store's errors become API errors.
 
-use axum::{body::Body, response::Response};
+use axum::response::Response;
 use coracle_api::status::ApiError;
 use coracle_store::StoreError;
 use http::{HeaderValue, StatusCode, header};
 
-use crate::links::LinkError;
+use crate::{answer, links::LinkError};
 
 /// The answer to a request that failed: a metav1.Status with its HTTP code, and Retry-After where the Status says when.
 #[must_use]
@@ -14,14 +14,9 @@ pub fn response(error: &ApiError) -> Response {
     let retry_after = status
         .pointer("/details/retryAfterSeconds")
         .and_then(serde_json::Value::as_u64);
-    let mut response = Response::new(Body::from(status.to_string()));
-    *response.status_mut() =
-        StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = answer::value(code, &status);
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
     if let Some(seconds) = retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

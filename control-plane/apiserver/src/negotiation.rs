@@ -1,5 +1,5 @@
-//! What form of an answer a client accepts: the object itself, a Table or its metadata only; JSON or YAML. Pure: reads the Accept header,
-//! writes nothing.
+//! What form of an answer a client accepts: the object itself, a Table or its metadata only; JSON, YAML or protobuf. Pure: reads the Accept
+//! header, writes nothing.
 
 use coracle_api::status::ApiError;
 use http::{HeaderMap, header::ACCEPT};
@@ -35,21 +35,26 @@ impl MetaVersion {
     }
 }
 
-/// The text format of an answer.
+/// The format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Media {
     /// `application/json`.
     Json,
     /// `application/yaml`. Not for streams.
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`. For kinds that have such a form.
+    Protobuf,
 }
+
+/// The media type of objects in protobuf.
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// What was agreed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Representation {
     /// How objects are shown.
     pub shape: Shape,
-    /// The text format.
+    /// The format.
     pub media: Media,
 }
 
@@ -87,6 +92,20 @@ impl<'a> Alternative<'a> {
         ["application/json", "application/*", "*/*"]
             .iter()
             .any(|known| self.media_type.eq_ignore_ascii_case(known))
+    }
+
+    /// The format it names, if it is one of objects.
+    fn media(&self) -> Option<Media> {
+        let is = |known: &str| self.media_type.eq_ignore_ascii_case(known);
+        if self.takes_json() {
+            Some(Media::Json)
+        } else if is(PROTOBUF) {
+            Some(Media::Protobuf)
+        } else if is("application/yaml") || is("text/yaml") {
+            Some(Media::Yaml)
+        } else {
+            None
+        }
     }
 
     /// Parses `type/subtype;name=value;…`.
@@ -131,29 +150,31 @@ pub fn alternatives(headers: &HeaderMap) -> Vec<Alternative<'_>> {
     found
 }
 
-/// Picks the first alternative that can be served.
+/// Picks the first alternative that can be served; `protobuf` says whether the kind has that form.
 ///
 /// # Errors
 /// `NotAcceptable` when none can.
-pub fn negotiate(headers: &HeaderMap) -> Result<Representation, ApiError> {
+pub fn negotiate(headers: &HeaderMap, protobuf: bool) -> Result<Representation, ApiError> {
     alternatives(headers)
         .iter()
-        .find_map(representation)
-        .ok_or_else(|| ApiError::not_acceptable(&["application/json", "application/yaml"]))
+        .filter_map(representation)
+        .find(|found| protobuf || found.media != Media::Protobuf)
+        .ok_or_else(|| {
+            let all = ["application/json", "application/yaml", PROTOBUF];
+            ApiError::not_acceptable(if protobuf { &all } else { &all[..2] })
+        })
+}
+
+/// Whether a client takes a Status rather in protobuf than in JSON.
+#[must_use]
+pub fn prefers_protobuf(headers: &HeaderMap) -> bool {
+    let media = alternatives(headers).iter().find_map(Alternative::media);
+    media == Some(Media::Protobuf)
 }
 
 /// What an alternative amounts to, if it can be served.
 fn representation(alternative: &Alternative<'_>) -> Option<Representation> {
-    let media = if alternative.takes_json() {
-        Media::Json
-    } else if ["application/yaml", "text/yaml"]
-        .iter()
-        .any(|known| alternative.media_type.eq_ignore_ascii_case(known))
-    {
-        Media::Yaml
-    } else {
-        return None;
-    };
+    let media = alternative.media()?;
     let Some(kind) = alternative.parameter("as") else {
         return Some(Representation {
             shape: Shape::Object,
@@ -169,7 +190,8 @@ fn representation(alternative: &Alternative<'_>) -> Option<Representation> {
         _ => return None,
     };
     let shape = match kind {
-        "Table" => Shape::Table(version),
+        // Tables have no form in protobuf.
+        "Table" if media != Media::Protobuf => Shape::Table(version),
         "PartialObjectMetadata" | "PartialObjectMetadataList" => Shape::Partial(version),
         _ => return None,
     };
@@ -185,7 +207,26 @@ mod tests {
     fn told(accept: &'static str) -> Option<Representation> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
-        negotiate(&headers).ok()
+        negotiate(&headers, false).ok()
+    }
+
+    #[test]
+    fn protobuf_is_for_kinds_that_have_it_and_not_for_tables() {
+        let media = |accept: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            negotiate(&headers, true).unwrap()
+        };
+        let found = media("application/vnd.kubernetes.protobuf,application/json");
+        assert_eq!((found.media, found.shape), (Media::Protobuf, Shape::Object));
+        let found = media(
+            "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+        );
+        assert_eq!(found.shape, Shape::Partial(MetaVersion::V1));
+        let found = media(
+            "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/json",
+        );
+        assert_eq!((found.media, found.shape), (Media::Json, Shape::Object));
     }
 
     #[test]
@@ -229,6 +270,6 @@ mod tests {
             assert_eq!(shape(accept), expected, "{accept}");
         }
         assert_eq!(told("application/yaml").map(|r| r.media), Some(Media::Yaml));
-        assert_eq!(negotiate(&HeaderMap::new()).unwrap(), PLAIN);
+        assert_eq!(negotiate(&HeaderMap::new(), true).unwrap(), PLAIN);
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::{body::Body, response::Response};
-use coracle_api::{registry::Resource, status::ApiError};
+use coracle_api::{protobuf, registry::Resource, status::ApiError};
 use http::{HeaderMap, StatusCode, request::Parts};
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use crate::{
     body,
     encoded::Stored,
     error, keys,
-    negotiation::{self, Media, Shape},
+    negotiation::{self, Media, PROTOBUF, Representation, Shape},
     path::{RequestInfo, ResourcePath, Verb},
     query::Query,
     reads::{
@@ -29,8 +29,8 @@ use crate::{
     streams::CutOff,
     subresources, virtual_kinds,
     writes::{
-        Write, WriteOptions, delete::Deleted, deletion::DeleteOptions, input, patch::Patch,
-        prepare::Part, update::Made,
+        Write, WriteOptions, delete::Deleted, deletion::DeleteOptions, input, manager,
+        patch::Patch, prepare::Part, update::Made,
     },
 };
 
@@ -165,6 +165,27 @@ impl Call<'_> {
         body::read(body, self.server.gate.limits().body_bytes).await
     }
 
+    /// Reads a body that is an object of the kind.
+    ///
+    /// # Errors
+    /// See [`input::object`].
+    pub async fn object(&self, body: Body, write: &mut Write<'_>) -> Result<Value, ApiError> {
+        let api_version = self.resource.api_version();
+        let encoding = body::Encoding::of(self.headers(), &api_version, &self.resource.kind)?;
+        let decoded = encoding.decode(&self.body(body).await?)?;
+        let validation = write.options.validation;
+        input::object(decoded, &self.resource, validation, &mut write.warnings)
+    }
+
+    /// What of the forms the kind has the client takes.
+    ///
+    /// # Errors
+    /// `NotAcceptable`.
+    pub fn accepted(&self) -> Result<Representation, ApiError> {
+        let protobuf = protobuf::has(&self.resource.api_version(), &self.resource.kind);
+        negotiation::negotiate(self.headers(), protobuf)
+    }
+
     /// A write with the options of the query.
     ///
     /// # Errors
@@ -176,9 +197,19 @@ impl Call<'_> {
             resource: Arc::clone(&self.resource),
             namespace: self.namespace(),
             subresource: self.path.subresource.as_deref(),
-            options: WriteOptions::parse(self.query)?,
+            options: WriteOptions::parse(self.query, self.headers(), self.options_kind())?,
             warnings: Vec::new(),
         })
+    }
+
+    /// What errors call the options of the request.
+    fn options_kind(&self) -> &'static str {
+        match self.verb {
+            Verb::Update => "UpdateOptions",
+            Verb::Patch => "PatchOptions",
+            Verb::Delete | Verb::DeleteCollection => "DeleteOptions",
+            _ => "CreateOptions",
+        }
     }
 
     /// The stored object.
@@ -217,7 +248,7 @@ impl Call<'_> {
     }
 
     fn view(&self) -> Result<(View, Media), ApiError> {
-        let accepted = negotiation::negotiate(self.headers())?;
+        let accepted = self.accepted()?;
         let include = match accepted.shape {
             Shape::Table(_) => Include::parse(self.query)?,
             _ => Include::None,
@@ -253,6 +284,15 @@ impl Call<'_> {
     pub async fn show_list(&self, listed: Listed) -> Result<Response, ApiError> {
         let (view, media) = self.view()?;
         let large = listed.bytes() > COMPRESS_FROM;
+        if media == Media::Protobuf {
+            let body = list::protobuf(&listed, &view).await?;
+            let guarded = self.server.streams.guard(body, self.cut_off());
+            let mut response = answer::typed(StatusCode::OK, guarded, PROTOBUF);
+            if large {
+                response.extensions_mut().insert(Compress);
+            }
+            return Ok(response);
+        }
         let body = list::body(listed, view, self.server.ambient.now());
         if media == Media::Yaml {
             let json = body::read(body, usize::MAX).await?;
@@ -267,7 +307,7 @@ impl Call<'_> {
     }
 
     async fn watch(&self) -> Result<Response, ApiError> {
-        let accepted = negotiation::negotiate(self.headers())?;
+        let accepted = self.accepted()?;
         let include = match accepted.shape {
             Shape::Table(_) => Include::parse(self.query)?,
             _ => Include::None,
@@ -290,7 +330,9 @@ impl Call<'_> {
             }
             _ => keys::collection(&self.resource, namespace),
         };
-        let framer = Framer::new(view, selection, Arc::clone(&self.server.frames));
+        // Streams are JSON or protobuf.
+        let protobuf = accepted.media == Media::Protobuf;
+        let framer = Framer::new(view, selection, Arc::clone(&self.server.frames), protobuf);
         let body = watch::begin(
             &*self.server.store,
             &prefix,
@@ -301,7 +343,11 @@ impl Call<'_> {
             permit,
         );
         let guarded = self.server.streams.guard(body.await?, self.cut_off());
-        Ok(answer::typed(StatusCode::OK, guarded, "application/json"))
+        let media_type = match protobuf {
+            true => "application/vnd.kubernetes.protobuf;stream=watch",
+            false => "application/json",
+        };
+        Ok(answer::typed(StatusCode::OK, guarded, media_type))
     }
 
     /// How the listener lets the connection of this request be closed.
@@ -311,28 +357,16 @@ impl Call<'_> {
     }
 
     async fn create(&self, body: Body) -> Result<Response, ApiError> {
-        let format = body::format(self.headers())?;
-        let bytes = self.body(body).await?;
         let mut write = self.write()?;
-        let validation = write.options.validation;
-        let object = input::object(
-            &bytes,
-            format,
-            &self.resource,
-            validation,
-            &mut write.warnings,
-        )?;
+        let object = self.object(body, &mut write).await?;
         let stored = write.create(object).await?;
         self.show(StatusCode::CREATED, &stored, &write.warnings)
     }
 
     async fn replace(&self, name: &str, part: Part, body: Body) -> Result<Response, ApiError> {
-        let format = body::format(self.headers())?;
-        let bytes = self.body(body).await?;
         let mut write = self.write()?;
-        let validation = write.options.validation;
-        let mut found = Vec::new();
-        let object = input::object(&bytes, format, &self.resource, validation, &mut found)?;
+        let object = self.object(body, &mut write).await?;
+        let found = std::mem::take(&mut write.warnings);
         let insists = crate::meta::resource_version(&object).is_some();
         let made = Made { object, insists };
         let updated = write
@@ -347,6 +381,18 @@ impl Call<'_> {
     async fn patch(&self, name: &str, part: Part, body: Body) -> Result<Response, ApiError> {
         let patch = Patch::parse(self.headers(), &self.body(body).await?)?;
         let mut write = self.write()?;
+        let force = self.query.optional_flag("force");
+        if patch.is_applied() {
+            let applied = write.apply(name, part, &patch, force == Some(true)).await?;
+            let code = match applied.created {
+                true => StatusCode::CREATED,
+                false => StatusCode::OK,
+            };
+            return self.show(code, &applied.stored, &write.warnings);
+        }
+        if force.is_some() {
+            return Err(manager::not_for_this_patch("force"));
+        }
         let validation = write.options.validation;
         let resource = Arc::clone(&self.resource);
         let schema = resource.schema();

@@ -19,10 +19,11 @@ use tracing::Instrument as _;
 
 use crate::{
     answer,
-    auth::user::UserInfo,
+    auth::{impersonation, service_account, user::UserInfo},
     authorization, error,
     links::upgrade,
     metrics::Labels,
+    negotiation,
     path::{RequestInfo, Verb},
     query::Query,
     resources,
@@ -84,6 +85,7 @@ async fn gate(State(server): State<Arc<Shared>>, request: Request, next: Next) -
     let began = Instant::now();
     let query = Query::parse(request.uri().query());
     let user = request.extensions().get::<UserInfo>().cloned();
+    let prefers_protobuf = negotiation::prefers_protobuf(request.headers());
     let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
     let labels = Labels {
         verb: info.as_ref().map_or(Verb::Other, |info| info.verb).as_str(),
@@ -119,6 +121,7 @@ async fn gate(State(server): State<Arc<Shared>>, request: Request, next: Next) -
         }
     };
     server.metrics.in_flight.dec();
+    let response = answer::in_preferred_form(response, prefers_protobuf);
     let code = response.status().as_u16();
     server
         .metrics
@@ -137,7 +140,11 @@ async fn pass(
 ) -> Result<Response, ApiError> {
     let user = user.ok_or_else(ApiError::unauthorized)?;
     let info = info?;
+    // The room is that of who really asks.
     let _permit = server.gate.enter(&user.name).await?;
+    service_account::still_there(server, &user).await?;
+    let user = impersonation::effective(&server.authorizer, user, request.headers_mut())?;
+    request.extensions_mut().insert(user.clone());
     authorization::authorize(server, &user, &info, &query)?;
     let lasting = lasts(&info);
     request.extensions_mut().insert(Passed {

@@ -6,6 +6,7 @@ use coracle_api::{
     registry::{Registry, Resource},
     status::ApiError,
 };
+use coracle_pki::TokenKey;
 use coracle_store::Storage;
 use parking_lot::RwLock;
 use tokio::time::Instant;
@@ -51,6 +52,8 @@ pub struct Options {
     pub limits: Limits,
     /// Time and chance.
     pub ambient: Arc<dyn Ambient>,
+    /// What tokens of service accounts are made and reviewed with. `None`: not at all.
+    pub tokens: Option<Arc<TokenKey>>,
 }
 
 impl Options {
@@ -74,6 +77,7 @@ impl Options {
             event_lifetime: Duration::from_secs(3600),
             limits: Limits::default(),
             ambient: Arc::new(System),
+            tokens: None,
         }
     }
 }
@@ -91,6 +95,7 @@ pub struct Shared {
     pub(crate) gate: Gate,
     pub(crate) streams: Arc<Streams>,
     pub(crate) ambient: Arc<dyn Ambient>,
+    pub(crate) tokens: Option<Arc<TokenKey>>,
     pub(crate) metrics: Metrics,
     pub(crate) parsed: Arc<Parsed>,
     pub(crate) frames: Arc<FrameCache>,
@@ -177,6 +182,7 @@ impl ApiServer {
             streams: Arc::new(Streams::new(options.limits.stall_time)),
             gate: Gate::new(options.limits),
             ambient: options.ambient,
+            tokens: options.tokens,
             metrics: Metrics::default(),
             parsed: Arc::default(),
             frames: Arc::new(Recent::new(FRAMES.0, FRAMES.1)),

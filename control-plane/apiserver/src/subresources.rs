@@ -7,9 +7,10 @@ mod log;
 mod portforward;
 mod proxy;
 mod scale;
+mod token;
 
 use axum::{body::Body, response::Response};
-use coracle_api::{decode, status::ApiError};
+use coracle_api::status::ApiError;
 use serde_json::Value;
 
 use crate::{body, meta, path::Verb, query::Query, resources::Call};
@@ -34,7 +35,11 @@ pub async fn handle(call: &Call<'_>, name: &str, body: Body) -> Result<Response,
         ("attach", Verb::Create) => commands::attach(call, object).await,
         ("portforward", Verb::Create) => portforward::open(call, object).await,
         ("proxy", _) => proxy::pass(call, object, body).await,
-        ("scale" | "binding" | "eviction" | "log" | "exec" | "attach" | "portforward", _) => {
+        ("token", Verb::Create) => token::create(call, object, body).await,
+        (
+            "scale" | "binding" | "eviction" | "log" | "exec" | "attach" | "portforward" | "token",
+            _,
+        ) => {
             Err(ApiError::method_not_allowed())
         }
         _ => Err(ApiError::no_such_resource()),
@@ -90,9 +95,9 @@ async fn read_object(
     api_version: &str,
     kind: &str,
 ) -> Result<Value, ApiError> {
-    let format = body::format(call.headers())?;
+    let encoding = body::Encoding::of(call.headers(), api_version, kind)?;
     let bytes = call.body(body).await?;
-    let object = decode::decode(&bytes, format)?.value;
+    let object = encoding.decode(&bytes)?.value;
     let says = |key: &str, expected: &str| {
         object
             .get(key)

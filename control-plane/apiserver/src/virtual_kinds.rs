@@ -23,6 +23,8 @@ pub enum VirtualKind {
     SelfSubjectRulesReview,
     /// Who is the asker?
     SelfSubjectReview,
+    /// Whose token is this?
+    TokenReview,
     /// What do nodes use?
     NodeMetrics,
     /// What do pods use?
@@ -43,6 +45,7 @@ pub fn find(path: &ResourcePath) -> Option<VirtualKind> {
             Some(VirtualKind::SelfSubjectRulesReview)
         }
         ("authentication.k8s.io", "selfsubjectreviews") => Some(VirtualKind::SelfSubjectReview),
+        ("authentication.k8s.io", "tokenreviews") => Some(VirtualKind::TokenReview),
         ("metrics.k8s.io", "nodes") => Some(VirtualKind::NodeMetrics),
         ("metrics.k8s.io", "pods") => Some(VirtualKind::PodMetrics),
         _ => None,
@@ -64,7 +67,8 @@ pub async fn answer(call: &Call<'_>, kind: VirtualKind, body: Body) -> Result<Re
             VirtualKind::SelfSubjectAccessReview
             | VirtualKind::SubjectAccessReview
             | VirtualKind::SelfSubjectRulesReview
-            | VirtualKind::SelfSubjectReview,
+            | VirtualKind::SelfSubjectReview
+            | VirtualKind::TokenReview,
             Verb::Create,
         ) => reviews::create(call, kind, body).await,
         _ => Err(ApiError::method_not_allowed()),

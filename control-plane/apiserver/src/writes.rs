@@ -1,10 +1,12 @@
 //! The write half of the pipeline: decode, default, admit, validate, store with a precondition, answer with what was stored. Generic over the
 //! registry; the only code that commits to the store.
 
+pub mod apply;
 pub mod create;
 pub mod delete;
 pub mod deletion;
 pub mod input;
+pub mod manager;
 pub mod patch;
 pub mod prepare;
 pub mod transaction;
@@ -12,7 +14,13 @@ pub mod update;
 
 use std::sync::Arc;
 
-use coracle_api::{names::ObjectKey, registry::Resource, status::ApiError};
+use coracle_api::{
+    fields::{FieldError, FieldPath},
+    names::ObjectKey,
+    registry::Resource,
+    status::ApiError,
+};
+use http::HeaderMap;
 use serde_json::Value;
 
 use crate::{
@@ -29,6 +37,12 @@ pub struct WriteOptions {
     pub dry_run: bool,
     /// What becomes of unknown and duplicate fields.
     pub validation: FieldValidation,
+    /// Who manages the fields that are written; empty for somebody unknown.
+    pub manager: String,
+    /// That is a name the client gave, and not its program's.
+    pub named: bool,
+    /// What is written has its `managedFields` already: it was applied.
+    pub tracked: bool,
 }
 
 /// The `fieldValidation` parameter.
@@ -44,24 +58,29 @@ pub enum FieldValidation {
 }
 
 impl WriteOptions {
-    /// Reads `dryRun` and `fieldValidation`.
+    /// Reads `dryRun`, `fieldValidation` and `fieldManager`. `kind` is what errors call the options: `CreateOptions`, `UpdateOptions`, `PatchOptions`.
     ///
     /// # Errors
-    /// `BadRequest` for values that do not exist.
-    pub fn parse(query: &Query) -> Result<Self, ApiError> {
+    /// `Invalid` for values that do not exist and for managers whose names cannot be shown.
+    pub fn parse(query: &Query, headers: &HeaderMap, kind: &'static str) -> Result<Self, ApiError> {
         let validation = match query.text("fieldValidation") {
             None | Some("Warn") => FieldValidation::Warn,
             Some("Strict") => FieldValidation::Strict,
             Some("Ignore") => FieldValidation::Ignore,
             Some(other) => {
-                return Err(ApiError::bad_request(format!(
-                    "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
-                )));
+                let field = FieldPath::new("fieldValidation");
+                let known = ["Ignore", "Strict", "Warn"];
+                let problem = FieldError::not_supported(&field, other, &known);
+                return Err(manager::invalid(kind, problem));
             }
         };
+        let given = manager::given(query, kind)?;
         Ok(Self {
-            dry_run: dry_run(query.all("dryRun"))?,
+            dry_run: dry_run(query.all("dryRun"), kind)?,
             validation,
+            tracked: false,
+            named: given.is_some(),
+            manager: given.unwrap_or_else(|| manager::of_program(headers)),
         })
     }
 }
@@ -69,17 +88,17 @@ impl WriteOptions {
 /// Reads the values of `dryRun`, of which there is one.
 ///
 /// # Errors
-/// `BadRequest` for others.
-pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>) -> Result<bool, ApiError> {
+/// `Invalid` for others; `options` is what errors call the options.
+pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>, options: &str) -> Result<bool, ApiError> {
     let mut dry = false;
     for value in values {
         match value {
             "" => {}
             "All" => dry = true,
             other => {
-                return Err(ApiError::bad_request(format!(
-                    "dryRun: Unsupported value: {other:?}: supported values: \"All\""
-                )));
+                let field = FieldPath::new("dryRun");
+                let problem = FieldError::not_supported(&field, other, &["All"]);
+                return Err(manager::invalid(options, problem));
             }
         }
     }

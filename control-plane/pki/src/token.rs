@@ -45,6 +45,34 @@ pub struct Claims {
     pub exp: i64,
     /// The token's own name, for audit.
     pub jti: String,
+    /// What must still be there for the token to hold.
+    #[serde(
+        rename = "kubernetes.io",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub bound: Option<Bound>,
+}
+
+/// The objects a service account's token is bound to, under the names Kubernetes gives them. Whether they are there is for the caller to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// Their namespace.
+    pub namespace: String,
+    /// The service account.
+    pub serviceaccount: BoundObject,
+    /// The pod that uses the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<BoundObject>,
+}
+
+/// An object by name and identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoundObject {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
 }
 
 /// A token to be made.
@@ -60,6 +88,8 @@ pub struct TokenRequest {
     pub audiences: Vec<String>,
     /// How long it is valid.
     pub ttl: Duration,
+    /// What must still be there for it to hold.
+    pub bound: Option<Bound>,
 }
 
 /// Why a token is not believed. Logged, never told to the client: it must not learn what to improve.
@@ -133,6 +163,12 @@ impl TokenKey {
         })
     }
 
+    /// For whom tokens are that are not for somebody else.
+    #[must_use]
+    pub fn audience(&self) -> &str {
+        &self.audience
+    }
+
     /// Makes a token, valid from `now`.
     ///
     /// # Errors
@@ -164,6 +200,7 @@ impl TokenKey {
             nbf: begin,
             exp: end,
             jti: URL_SAFE_NO_PAD.encode(random),
+            bound: request.bound.clone(),
         };
         let mut header = Header::new(Algorithm::ES256);
         header.kid = Some(self.id.clone());

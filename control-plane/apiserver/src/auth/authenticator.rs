@@ -3,16 +3,14 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use coracle_pki::{PkiError, TokenKey, subject::Subject};
+use coracle_pki::{PkiError, TokenKey, subject::Subject, token::Claims};
 use http::{HeaderMap, HeaderValue, header};
 
-use super::user::UserInfo;
+use super::{service_account, user::UserInfo};
 use crate::ambient::Ambient;
 
 /// Where images are pushed to and pulled from. Tools for images send a token as the password of HTTP Basic.
 const IMAGES: &str = "/v2";
-/// What impersonation headers begin with.
-const IMPERSONATE: &str = "impersonate-";
 /// The longest value of an Authorization header that is looked at: a token in base64 with a name before it.
 const LONGEST: usize = 2 * coracle_pki::token::MAX_TOKEN_BYTES;
 
@@ -36,8 +34,6 @@ impl Peer {
 pub enum Unknown {
     /// There is no certificate and no token that holds.
     Unauthorized,
-    /// The user asks to be somebody else, which is not served yet: refused, since ignoring it would do more than was asked for.
-    Impersonation,
 }
 
 /// Knows users by their certificates and tokens.
@@ -71,18 +67,11 @@ impl Authenticator {
         path: &str,
         headers: &HeaderMap,
     ) -> Result<UserInfo, Unknown> {
-        let user = match peer {
+        match peer {
             // As upstream: a certificate comes first.
-            Some(peer) => UserInfo::clone(&peer.0),
-            None => self.by_token(path, headers).ok_or(Unknown::Unauthorized)?,
-        };
-        if headers
-            .keys()
-            .any(|name| name.as_str().starts_with(IMPERSONATE))
-        {
-            return Err(Unknown::Impersonation);
+            Some(peer) => Ok(UserInfo::clone(&peer.0)),
+            None => self.by_token(path, headers).ok_or(Unknown::Unauthorized),
         }
-        Ok(user)
     }
 
     fn by_token(&self, path: &str, headers: &HeaderMap) -> Option<UserInfo> {
@@ -93,20 +82,27 @@ impl Authenticator {
         };
         let token = token(value, is_of_images(path))?;
         match self.tokens.verify(&token, self.ambient.now()) {
-            Ok(claims) => {
-                let mut user = UserInfo::new(claims.sub, claims.groups);
-                user.uid = claims.uid;
-                let id = vec![format!("JTI={}", claims.jti)];
-                user.extra
-                    .insert("authentication.kubernetes.io/credential-id".to_owned(), id);
-                (!user.name.is_empty()).then_some(user)
-            }
+            Ok(claims) => user_of(claims),
             Err(error) => {
                 tracing::debug!(%error, "a bearer token does not hold");
                 None
             }
         }
     }
+}
+
+/// The user a verified token names.
+#[must_use]
+pub fn user_of(claims: Claims) -> Option<UserInfo> {
+    let mut user = UserInfo::new(claims.sub, claims.groups);
+    user.uid = claims.uid;
+    let id = vec![format!("JTI={}", claims.jti)];
+    user.extra
+        .insert("authentication.kubernetes.io/credential-id".to_owned(), id);
+    if let Some(bound) = &claims.bound {
+        service_account::add_extra(&mut user, bound);
+    }
+    (!user.name.is_empty()).then_some(user)
 }
 
 /// Whether a path is the image registry's.

@@ -10,7 +10,7 @@ use std::{
 
 use axum::body::Body;
 use bytes::Bytes;
-use coracle_api::status::{ApiError, Reason};
+use coracle_api::status::ApiError;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -121,10 +121,6 @@ fn refusal(why: Unknown, path: &str) -> Response<Body> {
             response
         }
         Unknown::Unauthorized => error::response(&ApiError::unauthorized()),
-        Unknown::Impersonation => error::response(&ApiError::new(
-            Reason::Forbidden,
-            "forbidden: this server does not serve impersonation",
-        )),
     }
 }
 

@@ -1,15 +1,17 @@
-//! The frames of a watch: one line of JSON per event. Frames of plain objects are made once per change and shared by all watchers.
+//! The frames of a watch: one line of JSON, or one length and message of protobuf, per event. Frames of plain objects are made once per change and
+//! shared by all watchers.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::{registry::Resource, status::ApiError};
+use coracle_api::{protobuf, registry::Resource, status::ApiError};
 use coracle_store::{Event, Revision};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{selection::Selection, view::View};
 use crate::{
+    answer,
     encoded::Stored,
     meta,
     negotiation::Shape,
@@ -50,13 +52,19 @@ pub struct Framer {
     cache: Arc<FrameCache>,
     /// Whether the next table frame must say the columns.
     columns: bool,
+    /// In protobuf, not in JSON.
+    protobuf: bool,
 }
+
+/// Tells frames in protobuf from others of the same kind in the cache.
+const PROTOBUF: u8 = 0x10;
 
 impl Framer {
     /// A framer for what `selection` means, shown as `view`.
     #[must_use]
-    pub fn new(view: View, selection: Selection, cache: Arc<FrameCache>) -> Self {
+    pub fn new(view: View, selection: Selection, cache: Arc<FrameCache>, protobuf: bool) -> Self {
         Self {
+            protobuf,
             view,
             selection,
             cache,
@@ -111,17 +119,19 @@ impl Framer {
     ) -> Result<Bytes, ApiError> {
         if self.view.shape() != Shape::Object {
             let columns = std::mem::take(&mut self.columns);
-            return Ok(wrap(
-                kind.as_str(),
-                &self.view.single(stored, now, columns)?,
-            ));
+            return self.wrap(kind.as_str(), &self.view.single(stored, now, columns)?);
         }
         let key = Key {
             key: Arc::clone(&stored.record().key),
             revision: stored.revision(),
-            variant: kind as u8,
+            variant: kind as u8 | if self.protobuf { PROTOBUF } else { 0 },
         };
         self.cache.get_or(key, || {
+            if self.protobuf {
+                let frame = in_protobuf(kind.as_str(), &stored.value()?)?;
+                let len = frame.len();
+                return Ok((frame, len));
+            }
             let mut out = Vec::with_capacity(stored.encoded_len() + 40);
             open(kind.as_str(), &mut out);
             stored.write(&mut out);
@@ -132,8 +142,15 @@ impl Framer {
     }
 
     /// A bookmark: everything up to `revision` has been sent. `initial` marks the end of the initial events.
-    #[must_use]
-    pub fn bookmark(&self, resource: &Resource, revision: Revision, initial: bool) -> Bytes {
+    ///
+    /// # Errors
+    /// `Internal` when it has no form in protobuf.
+    pub fn bookmark(
+        &self,
+        resource: &Resource,
+        revision: Revision,
+        initial: bool,
+    ) -> Result<Bytes, ApiError> {
         let mut metadata =
             json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
         if initial {
@@ -159,14 +176,30 @@ impl Framer {
                     "kind": "PartialObjectMetadata", "apiVersion": version.api_version(), "metadata": metadata}}],
             }),
         };
-        wrap("BOOKMARK", object.to_string().as_bytes())
+        self.wrap("BOOKMARK", object.to_string().as_bytes())
+    }
+
+    /// The frame that ends a watch that cannot go on.
+    ///
+    /// # Errors
+    /// `Internal` when it has no form in protobuf.
+    pub fn error(&self, error: &ApiError) -> Result<Bytes, ApiError> {
+        self.wrap("ERROR", error.to_status().to_string().as_bytes())
+    }
+
+    /// The frame of an object in JSON.
+    fn wrap(&self, kind: &str, object: &[u8]) -> Result<Bytes, ApiError> {
+        if !self.protobuf {
+            return Ok(wrap(kind, object));
+        }
+        let value = serde_json::from_slice(object)
+            .map_err(|error| ApiError::internal(format!("encoding a frame: {error}")))?;
+        in_protobuf(kind, &value)
     }
 }
 
-/// The frame that ends a watch that cannot go on.
-#[must_use]
-pub fn error(status: &Value) -> Bytes {
-    wrap("ERROR", status.to_string().as_bytes())
+fn in_protobuf(kind: &str, object: &Value) -> Result<Bytes, ApiError> {
+    Ok(protobuf::frame(kind, &answer::protobuf(object)?).into())
 }
 
 const CLOSE: &[u8] = b"}\n";

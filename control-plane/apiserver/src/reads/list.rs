@@ -2,6 +2,7 @@
 //! selector or a Table needs it.
 
 use std::{
+    convert::Infallible,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -12,6 +13,7 @@ use axum::{BoxError, body::Body};
 use bytes::Bytes;
 use coracle_api::{registry::Resource, status::ApiError};
 use coracle_store::{List, Record, Storage, StoreError};
+use futures::stream;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use jiff::Timestamp;
 
@@ -192,6 +194,26 @@ fn expired(prefix: &str, after: Option<&str>) -> ApiError {
          returned and now may show up in the list.",
         Some(token.encode()),
     )
+}
+
+/// Shows a list in protobuf. Its length comes first there, so that all of it is encoded before any is sent.
+///
+/// # Errors
+/// `Internal` for damaged records.
+pub async fn protobuf(listed: &Listed, view: &View) -> Result<Body, ApiError> {
+    let mut list = view.protobuf_list(&listed.meta)?;
+    for (n, record) in listed.items.iter().enumerate() {
+        if n % YIELD_EVERY == YIELD_EVERY - 1 {
+            tokio::task::yield_now().await;
+        }
+        let item = view.value(&Stored::open(Arc::clone(record))?)?;
+        list.add(&item)
+            .map_err(|error| ApiError::internal(format!("encoding protobuf: {error}")))?;
+    }
+    let pieces = list.finish().into_iter().map(Bytes::from);
+    Ok(Body::from_stream(stream::iter(
+        pieces.map(Ok::<_, Infallible>),
+    )))
 }
 
 /// Shows a list as a body that is encoded while it is taken.

@@ -1,6 +1,9 @@
 //! What `resourceVersion` and `resourceVersionMatch` of a read mean (API concepts, "Semantics for get, list and watch"). Pure.
 
-use coracle_api::status::ApiError;
+use coracle_api::{
+    fields::{FieldError, FieldPath},
+    status::ApiError,
+};
 use coracle_store::Revision;
 
 use crate::query::Query;
@@ -33,15 +36,16 @@ pub fn parse(text: Option<&str>) -> Result<Option<Revision>, ApiError> {
 /// What a get or list wants, `current` being the newest revision there is.
 ///
 /// # Errors
-/// `BadRequest` for combinations upstream forbids; `Timeout` for a revision that has not happened.
+/// `Invalid` for combinations upstream forbids, `BadRequest` for what is no revision; `Timeout` for a revision that has not happened.
 pub fn read_at(query: &Query, paged: bool, current: Revision) -> Result<ReadAt, ApiError> {
     let asked = parse(query.get("resourceVersion"))?;
     let matching = query.text("resourceVersionMatch");
-    let forbidden = |why: &str| {
-        Err(ApiError::bad_request(format!(
-            "resourceVersionMatch: Forbidden: {why}"
-        )))
-    };
+    let forbidden = |why: &str| Err(forbidden_match(why));
+    if query.optional_flag("sendInitialEvents").is_some() {
+        let field = FieldPath::new("sendInitialEvents");
+        let problem = FieldError::forbidden(&field, "sendInitialEvents is forbidden for list");
+        return Err(invalid(problem));
+    }
     if query.text("continue").is_some() {
         if asked.is_some_and(|asked| asked.0 > 0) {
             return Err(ApiError::bad_request(
@@ -72,9 +76,9 @@ pub fn read_at(query: &Query, paged: bool, current: Revision) -> Result<ReadAt, 
         // Pages of a given revision are cut from that revision.
         None => paged && asked.0 > 0,
         Some(other) => {
-            return forbidden(&format!(
-                "unsupported resourceVersionMatch value: {other:?}"
-            ));
+            let field = FieldPath::new("resourceVersionMatch");
+            let known = ["Exact", "NotOlderThan"];
+            return Err(invalid(FieldError::not_supported(&field, other, &known)));
         }
     };
     if asked > current {
@@ -85,6 +89,19 @@ pub fn read_at(query: &Query, paged: bool, current: Revision) -> Result<ReadAt, 
     } else {
         ReadAt::Latest
     })
+}
+
+/// The refusal of options of a read.
+#[must_use]
+pub fn invalid(problem: FieldError) -> ApiError {
+    ApiError::invalid_kind("meta.k8s.io", "ListOptions", "", &[problem])
+}
+
+/// The refusal of a `resourceVersionMatch` where it makes no sense.
+#[must_use]
+pub fn forbidden_match(why: &str) -> ApiError {
+    let field = FieldPath::new("resourceVersionMatch");
+    invalid(FieldError::forbidden(&field, why))
 }
 
 /// The refusal of a revision that has not happened: the client may have it from another server, or from a store that was replaced.
@@ -122,14 +139,15 @@ mod tests {
                 "latest",
             ),
             ("resourceVersion=7&resourceVersionMatch=Exact", false, "7"),
-            ("resourceVersion=0&resourceVersionMatch=Exact", false, "400"),
-            ("resourceVersionMatch=Exact", false, "400"),
-            ("resourceVersion=7&resourceVersionMatch=Newer", false, "400"),
+            ("resourceVersion=0&resourceVersionMatch=Exact", false, "422"),
+            ("sendInitialEvents=true", false, "422"),
+            ("resourceVersionMatch=Exact", false, "422"),
+            ("resourceVersion=7&resourceVersionMatch=Newer", false, "422"),
             ("resourceVersion=11", false, "504"),
             ("resourceVersion=x", false, "400"),
             ("continue=x&resourceVersion=7", true, "400"),
             ("continue=x&resourceVersion=0", true, "latest"),
-            ("continue=x&resourceVersionMatch=Exact", true, "400"),
+            ("continue=x&resourceVersionMatch=Exact", true, "422"),
         ] {
             assert_eq!(told(query, paged), expected, "{query}");
         }

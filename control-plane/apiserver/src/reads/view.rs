@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coracle_api::{registry::Resource, status::ApiError};
+use coracle_api::{protobuf, registry::Resource, status::ApiError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -65,6 +65,23 @@ pub struct ListMeta {
     pub remaining: Option<u64>,
 }
 
+impl ListMeta {
+    fn to_value(&self) -> Value {
+        let mut metadata = json!({});
+        if self.revision > 0 {
+            let revision = json!(self.revision.to_string());
+            meta::put(&mut metadata, "resourceVersion", revision);
+        }
+        if let Some(token) = &self.continuation {
+            meta::put(&mut metadata, "continue", json!(token));
+        }
+        if let Some(remaining) = self.remaining {
+            meta::put(&mut metadata, "remainingItemCount", json!(remaining));
+        }
+        metadata
+    }
+}
+
 impl View {
     /// A view of objects of `resource`.
     #[must_use]
@@ -113,6 +130,44 @@ impl View {
             }
         }
         Ok(Bytes::from(out))
+    }
+
+    /// An object in the shape of the view, as a value. Tables have none.
+    ///
+    /// # Errors
+    /// `Internal` for damaged records.
+    pub fn value(&self, stored: &Stored) -> Result<Value, ApiError> {
+        match self.shape {
+            Shape::Partial(version) => Ok(json!({
+                "kind": "PartialObjectMetadata", "apiVersion": version.api_version(),
+                "metadata": meta::at(&stored.value()?, &["metadata"]),
+            })),
+            _ => stored.value(),
+        }
+    }
+
+    /// A list of the view's objects in protobuf, without items yet.
+    ///
+    /// # Errors
+    /// `Internal` when the kind has no such form.
+    pub fn protobuf_list(&self, meta: &ListMeta) -> Result<protobuf::List, ApiError> {
+        let (list, item, api_version) = match self.shape {
+            Shape::Partial(version) => (
+                "PartialObjectMetadataList",
+                "PartialObjectMetadata",
+                version.api_version().to_owned(),
+            ),
+            _ => (
+                &*self.resource.list_kind,
+                &*self.resource.kind,
+                self.resource.api_version(),
+            ),
+        };
+        match protobuf::List::begin(&api_version, list, item, &meta.to_value()) {
+            Ok(Some(list)) => Ok(list),
+            Ok(None) => Err(ApiError::internal(format!("{list} has no protobuf"))),
+            Err(error) => Err(ApiError::internal(format!("encoding protobuf: {error}"))),
+        }
     }
 
     /// What stands before the first item of a list.
@@ -173,20 +228,7 @@ impl View {
             ),
             Shape::Table(v) => ("Table".to_owned(), v.api_version().to_owned()),
         };
-        let mut metadata = json!({});
-        if meta.revision > 0 {
-            meta::put(
-                &mut metadata,
-                "resourceVersion",
-                json!(meta.revision.to_string()),
-            );
-        }
-        if let Some(token) = &meta.continuation {
-            meta::put(&mut metadata, "continue", json!(token));
-        }
-        if let Some(remaining) = meta.remaining {
-            meta::put(&mut metadata, "remainingItemCount", json!(remaining));
-        }
+        let metadata = meta.to_value();
         let head = format!(
             "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{metadata},",
             json!(kind),

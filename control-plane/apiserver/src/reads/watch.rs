@@ -11,7 +11,7 @@ use futures::stream;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::{
-    frames::{self, Framer, Kind},
+    frames::{Framer, Kind},
     version,
 };
 use crate::{ambient::Ambient, encoded::Stored, error, limits::StreamPermit, query::Query};
@@ -48,9 +48,9 @@ impl Wish {
     /// Reads the query of a watch.
     ///
     /// # Errors
-    /// `BadRequest` for what upstream refuses.
+    /// `Invalid` for what upstream refuses.
     pub fn parse(query: &Query, ambient: &dyn Ambient) -> Result<Self, ApiError> {
-        let forbidden = |what: &str| Err(ApiError::bad_request(what.to_owned()));
+        let forbidden = |why: &str| Err(version::forbidden_match(why));
         let asked = version::parse(query.get("resourceVersion"))?;
         let bookmarks = query.flag("allowWatchBookmarks");
         let matching = query.text("resourceVersionMatch");
@@ -61,12 +61,12 @@ impl Wish {
             },
             (None, Some(_)) => {
                 return forbidden(
-                    "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+                    "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
                 );
             }
             (Some(_), matching) if matching != Some("NotOlderThan") => {
                 return forbidden(
-                    "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
                 );
             }
             (Some(true), _) => Start::Now { marked: bookmarks },
@@ -139,9 +139,7 @@ pub async fn begin(
     let watch = match store.watch(prefix, after).await {
         Ok(watch) => watch,
         Err(StoreError::Compacted { oldest }) => {
-            return Ok(Body::from(frames::error(
-                &too_old(after, oldest).to_status(),
-            )));
+            return Ok(Body::from(framer.error(&too_old(after, oldest))?));
         }
         Err(StoreError::Future { current }) => return Err(version::too_large(after, current)),
         Err(error) => return Err(error::from_store(error)),
@@ -193,7 +191,10 @@ impl Running {
             Ok(frames) => frames,
             Err(error) => {
                 self.ended = true;
-                Some(frames::error(&error.to_status()))
+                match self.framer.error(&error) {
+                    Ok(frame) => Some(frame),
+                    Err(error) => return Some(Err(error.into())),
+                }
             }
         };
         if frames.is_none() {
@@ -227,14 +228,14 @@ impl Running {
                     }
                 }
                 () = tick(&mut self.bookmarks) => {
-                    if let Some(bookmark) = self.bookmark() {
+                    if let Some(bookmark) = self.bookmark()? {
                         return Ok(Some(bookmark));
                     }
                 }
                 () = sleep_until(self.ends) => {
                     // A last bookmark lets the client resume where it was.
                     self.ended = true;
-                    return Ok(if self.bookmarks.is_some() { self.bookmark() } else { None });
+                    return if self.bookmarks.is_some() { self.bookmark() } else { Ok(None) };
                 }
             }
         }
@@ -254,21 +255,22 @@ impl Running {
             }
         }
         if self.initial.len() == 0 && std::mem::take(&mut self.mark) {
-            let mark = self.framer.bookmark(&self.resource, self.began_at, true);
+            let mark = self.framer.bookmark(&self.resource, self.began_at, true)?;
             chunk.extend_from_slice(&mark);
         }
         Ok((!chunk.is_empty()).then(|| chunk.freeze()))
     }
 
     /// A bookmark, if anything has happened since the last.
-    fn bookmark(&mut self) -> Option<Bytes> {
+    fn bookmark(&mut self) -> Result<Option<Bytes>, ApiError> {
         // Nothing is outstanding: the watch was asked first, and its position is the revision up to which nothing is missing.
         let position = self.watch.position();
         if position == self.bookmarked {
-            return None;
+            return Ok(None);
         }
         self.bookmarked = position;
-        Some(self.framer.bookmark(&self.resource, position, false))
+        let bookmark = self.framer.bookmark(&self.resource, position, false)?;
+        Ok(Some(bookmark))
     }
 }
 

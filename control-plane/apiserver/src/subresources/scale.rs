@@ -64,7 +64,7 @@ enum Wanted {
 }
 
 fn show(call: &Call<'_>, scale: &Value) -> Result<Response, ApiError> {
-    let media = negotiation::negotiate(call.headers())?.media;
+    let media = negotiation::negotiate(call.headers(), true)?.media;
     answer::json(StatusCode::OK, scale.to_string().into(), media)
 }
 

@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 use super::VirtualKind;
 use crate::{
     answer,
-    auth::{Attributes, ResourceTarget, Target, user::UserInfo},
-    body, meta, negotiation,
+    auth::{
+        Attributes, ResourceTarget, Target, authenticator::user_of, service_account, user::UserInfo,
+    },
+    meta,
     resources::Call,
-    writes::input,
 };
 
 pub(super) async fn create(
@@ -24,21 +25,13 @@ pub(super) async fn create(
     kind: VirtualKind,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let media = negotiation::negotiate(call.headers())?.media;
-    let format = body::format(call.headers())?;
-    let bytes = call.body(body).await?;
+    let media = call.accepted()?.media;
     let mut write = call.write()?;
-    let validation = write.options.validation;
-    let mut review = input::object(
-        &bytes,
-        format,
-        &call.resource,
-        validation,
-        &mut write.warnings,
-    )?;
+    let mut review = call.object(body, &mut write).await?;
     let status = match kind {
         VirtualKind::SelfSubjectReview => json!({"userInfo": user_info(call.user)}),
         VirtualKind::SelfSubjectRulesReview => rules(call, &review)?,
+        VirtualKind::TokenReview => token(call, &review).await?,
         VirtualKind::SubjectAccessReview => {
             let user = subject(&review);
             check_subject(call, &user)?;
@@ -106,6 +99,50 @@ fn rules(call: &Call<'_>, review: &Value) -> Result<Value, ApiError> {
         "resourceRules": resources, "nonResourceRules": paths,
         "incomplete": call.user.node().is_some(),
     }))
+}
+
+/// The status of a review of a token: whose it is, if it holds for one of the audiences asked for.
+async fn token(call: &Call<'_>, review: &Value) -> Result<Value, ApiError> {
+    let token = meta::text_at(review, &["spec", "token"]).unwrap_or_default();
+    if token.is_empty() {
+        let why = "token is required for TokenReview in authentication";
+        return Err(ApiError::bad_request(why));
+    }
+    let key = call.server.tokens.as_ref().ok_or_else(|| {
+        ApiError::unavailable("this server was not given a key to check tokens with")
+    })?;
+    let asked = meta::at(review, &["spec", "audiences"]).and_then(Value::as_array);
+    let mut audiences: Vec<&str> = asked
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let all = audiences.is_empty();
+    if all {
+        audiences.push(key.audience());
+    }
+    let now = call.server.ambient.now();
+    let mut known = None;
+    let mut held_for = Vec::new();
+    for audience in audiences {
+        if let Ok(claims) = key.verify_for(token, audience, now) {
+            held_for.push(audience);
+            known = known.or_else(|| user_of(claims));
+        }
+    }
+    let refused = json!({"authenticated": false, "user": {}, "error": "invalid bearer token"});
+    let Some(user) = known else {
+        return Ok(refused);
+    };
+    match service_account::still_there(call.server, &user).await {
+        Err(error) if error.code == StatusCode::UNAUTHORIZED => return Ok(refused),
+        there => there?,
+    }
+    let mut status = json!({"authenticated": true, "user": user_info(&user)});
+    if !all {
+        meta::put(&mut status, "audiences", json!(held_for));
+    }
+    Ok(status)
 }
 
 /// The user a review asks about.

@@ -67,6 +67,9 @@ impl Write<'_> {
     async fn try_create(&mut self, mut object: Value) -> Result<Stored, Refused> {
         // With its identity, on which some defaults depend.
         (self.resource.default)(&mut object);
+        if !self.options.tracked {
+            self.track(None, &mut object);
+        }
         let admitted = admission::admit(self, Operation::Create, &mut object, None).await?;
         self.authorize(&object, None)?;
         let mut problems = metadata::create(&object, &self.resource);

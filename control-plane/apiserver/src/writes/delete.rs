@@ -1,16 +1,22 @@
 //! Deletes objects, one or many. What a deletion does to an object is decided in [`super::deletion`]; this carries it out.
 
-use coracle_api::{decode, status::ApiError};
+use coracle_api::{
+    fields::{FieldError, FieldPath},
+    status::ApiError,
+};
 use http::HeaderMap;
 use serde_json::Value;
 
 use super::{
     ATTEMPTS, Write,
     deletion::{self, Decision, DeleteOptions, Propagation},
-    dry_run,
+    dry_run, manager,
     transaction::{Refused, Transaction},
 };
 use crate::{body, encoded::Stored, error, keys, meta, query::Query, reads::list::Listed};
+
+/// What errors call the options.
+const OPTIONS: &str = "DeleteOptions";
 
 /// What a deletion did.
 #[derive(Debug)]
@@ -30,11 +36,11 @@ impl DeleteOptions {
         if body.is_empty() {
             return Self::from_query(query);
         }
-        let format = body::format(headers)?;
-        let options = decode::decode(body, format)?.value;
+        let encoding = body::Encoding::of(headers, "v1", "DeleteOptions")?;
+        let options = encoding.decode(body)?.value;
         let mut parsed = Self::from_value(&options)?;
         // The query parameter works with a body too, as upstream.
-        parsed.dry_run |= dry_run(query.all("dryRun"))?;
+        parsed.dry_run |= dry_run(query.all("dryRun"), OPTIONS)?;
         Ok(parsed)
     }
 
@@ -47,7 +53,7 @@ impl DeleteOptions {
                 query.text("propagationPolicy"),
                 query.optional_flag("orphanDependents"),
             )?,
-            dry_run: dry_run(query.all("dryRun"))?,
+            dry_run: dry_run(query.all("dryRun"), OPTIONS)?,
         })
     }
 
@@ -82,7 +88,7 @@ impl DeleteOptions {
                 meta::text_at(options, &["propagationPolicy"]),
                 meta::at(options, &["orphanDependents"]).and_then(Value::as_bool),
             )?,
-            dry_run: dry_run(dry.into_iter().flatten().filter_map(Value::as_str))?,
+            dry_run: dry_run(dry.into_iter().flatten().filter_map(Value::as_str), OPTIONS)?,
         })
     }
 }
@@ -99,10 +105,11 @@ fn propagation(
                 false => Propagation::Background,
             }));
         }
-        Some(_) if orphan_dependents.is_some() => {
-            return Err(ApiError::bad_request(
-                "orphanDependents and deletionPropagation cannot be both set",
-            ));
+        Some(policy) if orphan_dependents.is_some() => {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            let field = FieldPath::new("propagationPolicy");
+            let problem = FieldError::invalid(&field, policy, why);
+            return Err(manager::invalid(OPTIONS, problem));
         }
         Some(policy) => policy,
     };
@@ -110,9 +117,12 @@ fn propagation(
         "Background" => Ok(Some(Propagation::Background)),
         "Foreground" => Ok(Some(Propagation::Foreground)),
         "Orphan" => Ok(Some(Propagation::Orphan)),
-        other => Err(ApiError::bad_request(format!(
-            "propagationPolicy: Unsupported value: {other:?}: supported values: \"Background\", \"Foreground\", \"Orphan\""
-        ))),
+        other => {
+            let field = FieldPath::new("propagationPolicy");
+            let known = ["Background", "Foreground", "Orphan", "nil"];
+            let problem = FieldError::not_supported(&field, other, &known);
+            Err(manager::invalid(OPTIONS, problem))
+        }
     }
 }
 
@@ -252,20 +262,21 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for (body, query) in [
-            ("", "gracePeriodSeconds=soon"),
-            ("", "propagationPolicy=Sideways"),
-            ("", "dryRun=Some"),
-            ("[]", ""),
-            ("{", ""),
-            (r#"{"kind":"Pod"}"#, ""),
-            (r#"{"gracePeriodSeconds":"5"}"#, ""),
+        for (body, query, code) in [
+            ("", "gracePeriodSeconds=soon", 400),
+            ("", "propagationPolicy=Sideways", 422),
+            ("", "dryRun=Some", 422),
+            ("[]", "", 400),
+            ("{", "", 400),
+            (r#"{"kind":"Pod"}"#, "", 400),
+            (r#"{"gracePeriodSeconds":"5"}"#, "", 400),
             (
                 r#"{"orphanDependents":true,"propagationPolicy":"Orphan"}"#,
                 "",
+                422,
             ),
         ] {
-            assert_eq!(parse(body, query), Err(400), "{body} {query}");
+            assert_eq!(parse(body, query), Err(code), "{body} {query}");
         }
     }
 }

@@ -1,28 +1,21 @@
-//! From the bytes of a body to an object of the expected kind: decoded, checked against the kind's schema, unknown fields dropped. Knows
-//! formats and schemas, not semantics.
+//! From a decoded body to an object of the expected kind: checked against the kind's schema, unknown fields dropped. Knows schemas, not
+//! semantics.
 
-use coracle_api::{
-    decode::{self, Format},
-    registry::Resource,
-    status::ApiError,
-    strict,
-};
+use coracle_api::{decode::Decoded, registry::Resource, status::ApiError, strict};
 use serde_json::{Map, Value};
 
 use super::FieldValidation;
 
-/// Decodes a body that holds an object of `resource`.
+/// Makes of a decoded body an object of `resource`.
 ///
 /// # Errors
-/// `BadRequest`: not in the format, of another kind, with fields of wrong types, or (when strict) with unknown or duplicate fields.
+/// `BadRequest`: of another kind, with fields of wrong types, or (when strict) with unknown or duplicate fields.
 pub fn object(
-    body: &[u8],
-    format: Format,
+    decoded: Decoded,
     resource: &Resource,
     validation: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<Value, ApiError> {
-    let decoded = decode::decode(body, format)?;
     let mut object = decoded.value;
     if !object.is_object() {
         return Err(ApiError::bad_request(format!(

@@ -1,4 +1,5 @@
-//! Applies a patch to an object, in the forms kubectl and controllers send. The forms themselves are in coracle-api.
+//! Applies a patch to an object, in the forms kubectl and controllers send. The forms themselves are in coracle-api; a configuration that is applied is
+//! only read here ([`super::apply`]).
 
 use coracle_api::{
     decode::{self, Format},
@@ -13,10 +14,11 @@ use super::update::Made;
 use crate::body;
 
 /// The forms that are understood, by their media types.
-const FORMS: [&str; 3] = [
+const FORMS: [&str; 4] = [
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 ];
 
 /// A patch as it was sent.
@@ -24,6 +26,7 @@ const FORMS: [&str; 3] = [
 pub struct Patch {
     form: Form,
     value: Value,
+    duplicates: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,7 @@ enum Form {
     Json,
     Merge,
     Strategic,
+    Apply,
 }
 
 impl Patch {
@@ -44,12 +48,41 @@ impl Patch {
             "application/json-patch+json" => Form::Json,
             "application/merge-patch+json" => Form::Merge,
             "application/strategic-merge-patch+json" => Form::Strategic,
+            "application/apply-patch+yaml" => Form::Apply,
             _ => {
                 return Err(ApiError::unsupported_media_type(&given, &FORMS));
             }
         };
-        let value = decode::decode(bytes, Format::Json)?.value;
-        Ok(Self { form, value })
+        let decoded = decode::decode(
+            bytes,
+            match form {
+                Form::Apply => Format::Yaml,
+                _ => Format::Json,
+            },
+        )?;
+        Ok(Self {
+            form,
+            value: decoded.value,
+            duplicates: decoded.duplicates,
+        })
+    }
+
+    /// Whether it is a configuration to be applied.
+    #[must_use]
+    pub fn is_applied(&self) -> bool {
+        self.form == Form::Apply
+    }
+
+    /// The patch itself.
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// The paths of keys that came twice.
+    #[must_use]
+    pub fn duplicates(&self) -> &[String] {
+        &self.duplicates
     }
 
     /// What the patch makes of `current`.
@@ -61,6 +94,13 @@ impl Patch {
             Form::Json => json::apply(current, &self.value)?,
             Form::Merge => merge::apply(current, &self.value)?,
             Form::Strategic => strategic::apply(current, &self.value, schema)?,
+            // Only whole objects are applied.
+            Form::Apply => {
+                return Err(ApiError::unsupported_media_type(
+                    "application/apply-patch+yaml",
+                    FORMS.get(..3).unwrap_or(&FORMS),
+                ));
+            }
         };
         // A patch that names a resourceVersion was made for that version; any other can be applied again to a newer object.
         let insists = self.form != Form::Json

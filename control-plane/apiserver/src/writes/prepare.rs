@@ -26,8 +26,7 @@ pub enum Part {
 const EPHEMERAL: &str = "ephemeralContainers";
 
 /// Metadata that only the server writes or that is not kept.
-const NOT_FROM_CLIENTS: [&str; 5] = [
-    "managedFields",
+const NOT_FROM_CLIENTS: [&str; 4] = [
     "selfLink",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
@@ -82,7 +81,6 @@ pub fn update(sent: Value, old: &Value, resource: &Resource, part: Part) -> Valu
             new = with_in_spec(&new, old, EPHEMERAL);
         }
     }
-    meta::metadata_mut(&mut new).remove("managedFields");
     for name in ["apiVersion", "kind"] {
         copy_field(&mut new, old, name);
     }
@@ -95,6 +93,24 @@ pub fn raise_generation(new: &mut Value, old: &Value, resource: &Resource) {
         let generation = meta::generation(old) + 1;
         meta::set(new, "generation", generation);
     }
+}
+
+/// Whether two states differ in one field of their metadata at most.
+#[must_use]
+pub fn is_same_but_for(new: &Value, old: &Value, field: &str) -> bool {
+    fn maps(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+        value.as_object().into_iter().flatten()
+    }
+    fn of_metadata(object: &Value) -> &Value {
+        meta::at(object, &["metadata"]).unwrap_or(&Value::Null)
+    }
+    let (new_metadata, old_metadata) = (of_metadata(new), of_metadata(old));
+    maps(new)
+        .filter(|(name, _)| *name != "metadata")
+        .eq(maps(old).filter(|(name, _)| *name != "metadata"))
+        && maps(new_metadata)
+            .filter(|(name, _)| *name != field)
+            .eq(maps(old_metadata).filter(|(name, _)| *name != field))
 }
 
 /// The fields that say what is wanted.

@@ -122,8 +122,15 @@ impl Write<'_> {
         old_value: &Value,
         part: Part,
     ) -> Result<Updated, Refused> {
+        let fields = meta::at(&sent, &["metadata", "managedFields"]).cloned();
+        let same_fields = fields.is_none()
+            || fields.as_ref() == meta::at(old_value, &["metadata", "managedFields"]);
         let mut new = prepare::update(sent, old_value, &self.resource, part);
         (self.resource.default)(&mut new);
+        match fields {
+            Some(fields) if self.options.tracked => meta::set(&mut new, "managedFields", fields),
+            _ => self.track(Some(old_value), &mut new),
+        }
         let admitted = if part == Part::Main {
             admission::admit(self, Operation::Update, &mut new, Some(old_value)).await?
         } else {
@@ -136,6 +143,10 @@ impl Write<'_> {
         prepare::raise_generation(&mut new, old_value, &self.resource);
         self.validate_update(&new, old_value, part)?;
         meta::copy(&mut new, old_value, "resourceVersion");
+        // What admission has taken back nobody has changed.
+        if same_fields && prepare::is_same_but_for(&new, old_value, "managedFields") {
+            meta::copy(&mut new, old_value, "managedFields");
+        }
         let finished = deletion::is_finished(&new);
         if new == *old_value && !finished {
             return Ok(Updated {

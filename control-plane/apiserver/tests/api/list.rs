@@ -235,7 +235,7 @@ async fn revisions_of_lists_mean_what_the_api_says() {
         .refused(504, "Timeout");
     list("resourceVersionMatch=Exact".into())
         .await
-        .refused(400, "BadRequest");
+        .refused(422, "Invalid");
     for name in ["c", "d", "e", "f", "g", "h"] {
         cluster.config_map(name, json!({})).await;
     }

@@ -10,7 +10,9 @@
 mod cluster;
 mod frames;
 
+mod access;
 mod answers;
+mod apply;
 mod client;
 mod create;
 mod delete;
@@ -19,6 +21,7 @@ mod limits;
 mod list;
 mod patch;
 mod pods;
+mod protobuf;
 mod restart;
 mod scale;
 mod services;

@@ -87,9 +87,9 @@ async fn bad_patches_are_refused() {
         .patch(none, "merge", &json!({}))
         .await
         .refused(404, "NotFound");
-    let yaml = [("content-type", "application/apply-patch+yaml")];
+    let cbor = [("content-type", "application/apply-patch+cbor")];
     cluster
-        .request(Method::PATCH, A, &yaml, "data: {}")
+        .request(Method::PATCH, A, &cbor, "data: {}")
         .await
         .refused(415, "UnsupportedMediaType");
 }

@@ -191,7 +191,7 @@ async fn initial_events_end_with_a_bookmark() {
         cluster
             .get(&format!("{CONFIG_MAPS}?{bad}"))
             .await
-            .refused(400, "BadRequest");
+            .refused(422, "Invalid");
     }
 }
 
