@@ -69,7 +69,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`TooLong`]; nothing further can be read.
-    pub fn next(&mut self) -> Result<Option<(u8, &[u8])>, TooLong> {
+    pub fn next_frame(&mut self) -> Result<Option<(u8, &[u8])>, TooLong> {
         let unread = self.buffer.get(self.read..).unwrap_or_default();
         let Some(&[channel, a, b, c, d]) = unread.first_chunk::<HEAD>() else {
             return Ok(None);
@@ -131,7 +131,7 @@ mod tests {
                 let (piece, more) = rest.split_at(cuts.next().unwrap().min(rest.len()));
                 rest = more;
                 decoder.feed(piece);
-                while let Some((channel, bytes)) = decoder.next().unwrap() {
+                while let Some((channel, bytes)) = decoder.next_frame().unwrap() {
                     read.push((channel, bytes.to_vec()));
                 }
             }
@@ -142,7 +142,7 @@ mod tests {
         fn any_bytes_are_frames_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..500)) {
             let mut decoder = Decoder::default();
             decoder.feed(&bytes);
-            while let Ok(Some(_)) = decoder.next() {}
+            while let Ok(Some(_)) = decoder.next_frame() {}
         }
     }
 
@@ -152,12 +152,12 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.feed(&encode(STDOUT, &long));
         let mut lengths = Vec::new();
-        while let Some((_, bytes)) = decoder.next().unwrap() {
+        while let Some((_, bytes)) = decoder.next_frame().unwrap() {
             lengths.push(bytes.len());
         }
         assert_eq!(lengths, [FRAME_BYTES, FRAME_BYTES, 1]);
         decoder.feed(&[STDIN, 0, 2, 0, 0]);
-        assert_eq!(decoder.next(), Err(TooLong { length: 2 << 16 }));
+        assert_eq!(decoder.next_frame(), Err(TooLong { length: 2 << 16 }));
     }
 
     #[test]

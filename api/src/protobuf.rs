@@ -50,7 +50,7 @@ pub fn decode(body: &[u8], expected: (&str, &str)) -> Result<Value, WireError> {
     if data.is_empty() {
         return Err(WireError::new("empty body"));
     }
-    let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &data[..0]);
+    let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), [].as_slice());
     let mut fields = reader::Reader::new(data);
     while let Some((number, wire)) = fields.next("Unknown")? {
         match number {

@@ -153,7 +153,7 @@ impl Scheduler {
                 }
                 () = std::future::ready(()), if !is_idle => {
                     for _ in 0..BATCH {
-                        let Some(pod) = self.queue.next() else { break };
+                        let Some(pod) = self.queue.take() else { break };
                         self.schedule(pod);
                     }
                     tokio::task::yield_now().await;

@@ -172,7 +172,7 @@ mod tests {
             decoder.feed(&bytes);
         }
         let mut heard = Vec::new();
-        while let Some((channel, bytes)) = decoder.next().unwrap() {
+        while let Some((channel, bytes)) = decoder.next_frame().unwrap() {
             heard.push((channel, bytes.to_vec()));
         }
         let expected = [(STDOUT, &b"a\n"[..]), (STDERR, b"b\r\n"), (ERROR, b"over")];

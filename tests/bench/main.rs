@@ -17,6 +17,7 @@ mod machine;
 mod memory;
 mod net;
 mod pods;
+mod schedule;
 mod start;
 mod wasmtime_serve;
 mod wrk;
@@ -37,6 +38,8 @@ enum Bench {
     Start,
     /// Requests through a Service from outside, beside `wasmtime serve` with the same component.
     Http,
+    /// Pods a second that the scheduler decides, in clusters of 5,000 nodes.
+    Schedule,
     /// The virtual network itself: looking up Services, round trips and bytes, beside the kernel's loopback.
     Net,
 }
@@ -50,6 +53,7 @@ fn main() {
             start::run();
         }
         Bench::Http => http::run(),
+        Bench::Schedule => schedule::run(),
         Bench::Net => net::run(),
     }
 }

@@ -251,9 +251,7 @@ fn messages(proto: &str, structs: &BTreeMap<String, Go>, out: &mut String) -> an
             let is_message = of.contains('.');
             let json = match tags {
                 Some(tags)
-                    if !(tags.inline && is_message)
-                        && !tags.json.is_empty()
-                        && tags.json != "-" =>
+                    if !(tags.json.is_empty() || tags.inline && is_message) && tags.json != "-" =>
                 {
                     tags.json.as_str()
                 }

@@ -130,7 +130,7 @@ impl<T: Copy + Ord + Add<Duration, Output = T>> Queue<T> {
     }
 
     /// Takes the next one. It is nowhere until the caller says what became of it.
-    pub fn next(&mut self) -> Option<Arc<Pod>> {
+    pub fn take(&mut self) -> Option<Arc<Pod>> {
         while let Some((_, _, uid)) = self.active.pop_first() {
             if let Some(waiting) = self.pods.get_mut(&uid) {
                 waiting.state = State::Taken;

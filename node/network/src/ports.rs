@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    future::Future,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{Arc, Weak},
 };
@@ -124,15 +123,10 @@ impl TcpBinding {
     ///
     /// # Errors
     /// The future fails as that of [`PodStack::tcp_connect`], and with `InvalidArgument` when no way leads from the address held to `target`.
-    pub fn connect(
-        self,
-        target: SocketAddr,
-    ) -> impl Future<Output = Result<TcpStream, NetError>> + Send + 'static {
-        async move {
-            let stack = Arc::clone(&self.stack);
-            let stream = stack.connect_counted(target, Some(self.address)).await?;
-            Ok(stream.holding(self))
-        }
+    pub async fn connect(self, target: SocketAddr) -> Result<TcpStream, NetError> {
+        let stack = Arc::clone(&self.stack);
+        let stream = stack.connect_counted(target, Some(self.address)).await?;
+        Ok(stream.holding(self))
     }
 }
 

@@ -178,7 +178,7 @@ impl Typing<'_> {
         let mut decoder = Decoder::default();
         while let Some(Ok(bytes)) = body.next().await {
             decoder.feed(&bytes);
-            while let Ok(Some((channel, bytes))) = decoder.next() {
+            while let Ok(Some((channel, bytes))) = decoder.next_frame() {
                 let bytes = Bytes::copy_from_slice(bytes);
                 if self.take(channel, bytes).await {
                     return;

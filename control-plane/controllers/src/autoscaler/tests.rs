@@ -80,8 +80,8 @@ fn look(one: &mut Loop, world: &mut World) -> i64 {
 fn condition(scaler: Value, replicas: i64, usage: &str, of: &str) -> String {
     let planned = scene::planned(Autoscalers, "a/web", &world(scaler, replicas, usage));
     let words = planned.split_whitespace();
-    let found = words.filter_map(|word| word.strip_prefix(&format!("{of}=")));
-    found.last().unwrap_or("not said").to_owned()
+    let mut found = words.filter_map(|word| word.strip_prefix(&format!("{of}=")));
+    found.next_back().unwrap_or("not said").to_owned()
 }
 
 #[test]

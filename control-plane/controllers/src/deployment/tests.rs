@@ -57,8 +57,8 @@ fn check(world: &World, expected: &[&str]) {
 fn progressing(world: &World) -> String {
     let planned = scene::planned(Deployments, "a/web", world);
     let words = planned.split_whitespace();
-    let found = words.filter_map(|word| word.strip_prefix("Progressing="));
-    found.last().unwrap_or("as it was").to_owned()
+    let mut found = words.filter_map(|word| word.strip_prefix("Progressing="));
+    found.next_back().unwrap_or("as it was").to_owned()
 }
 
 fn is_progressing(reason: &str, seconds: i64) -> Value {

@@ -27,6 +27,7 @@ fn request() -> TokenRequest {
         uid: Some("42".to_owned()),
         audiences: Vec::new(),
         ttl: Duration::from_secs(3600),
+        bound: None,
     }
 }
 

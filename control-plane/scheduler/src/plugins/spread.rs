@@ -138,8 +138,8 @@ fn must<'a>(
     let topology = snapshot.topology();
     let n_nodes = snapshot.n_nodes();
     // Where every node counts, the counts are there already.
-    let every_node = !(spreading.honors_affinity && request.selects_nodes)
-        && !spreading.honors_taints
+    let every_node = !(spreading.honors_taints
+        || spreading.honors_affinity && request.selects_nodes)
         && all.iter().all(|one| topology.n_nodes(one.key) == n_nodes);
     let group = snapshot.groups().get(spreading.group);
     let known = group.and_then(|group| group.counts(spreading.key));

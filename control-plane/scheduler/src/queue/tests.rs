@@ -18,7 +18,7 @@ fn plain(uid: &str, priority: i32) -> Arc<Pod> {
 }
 
 fn taken(queue: &mut Queue<Clock>) -> Vec<String> {
-    let pods = std::iter::from_fn(|| queue.next());
+    let pods = std::iter::from_fn(|| queue.take());
     pods.filter_map(|pod| pod.metadata.uid.clone()).collect()
 }
 
@@ -26,7 +26,7 @@ fn taken(queue: &mut Queue<Clock>) -> Vec<String> {
 fn refused(pod: &Arc<Pod>, snapshot: &mut Snapshot) -> Queue<Clock> {
     let mut queue = Queue::default();
     queue.put(Arc::clone(pod));
-    queue.next();
+    queue.take();
     let request = snapshot.request(pod);
     let why = crate::assign(&request, snapshot, 0).unwrap_err();
     assert!(queue.refuse(request, why.plugins, &why.to_string(), NOW));
@@ -222,7 +222,7 @@ fn what_no_event_told_of_is_looked_at_now_and_then() {
 fn who_could_not_be_bound_comes_again_in_time() {
     let mut queue: Queue<Clock> = Queue::default();
     queue.put(plain("a", 0));
-    queue.next();
+    queue.take();
     queue.later("a", at(1));
     queue.wake(NOW);
     assert!(queue.is_idle());

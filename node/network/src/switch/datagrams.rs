@@ -36,6 +36,9 @@ pub(super) struct Caller {
     via: Arc<dyn Outside>,
 }
 
+/// A client's address and the Service's that it sends to.
+type Flow = (SocketAddr, SocketAddr);
+
 impl Switch {
     /// Sends a datagram to a Service, to a pod of this node or another, or refuses. `flows` are those of the sender.
     ///
@@ -100,7 +103,7 @@ impl Switch {
         key: VipKey,
         vip: &Vip,
         backends: &Backends,
-    ) -> Result<(SocketAddr, Option<Vec<(SocketAddr, SocketAddr)>>), NetError> {
+    ) -> Result<(SocketAddr, Option<Vec<Flow>>), NetError> {
         let now = Instant::now();
         let is_backend = |address: &SocketAddr| backends.has(address);
         if let Some(known) = flows.lock().backend(source, key, is_backend, now) {

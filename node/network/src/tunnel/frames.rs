@@ -221,7 +221,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`Malformed`]; nothing that follows makes sense then.
-    pub(super) fn next(&mut self) -> Result<Option<Frame>, Malformed> {
+    pub(super) fn next_frame(&mut self) -> Result<Option<Frame>, Malformed> {
         let Some(head) = self.0.first_chunk::<4>() else {
             return Ok(None);
         };
@@ -289,7 +289,7 @@ mod tests {
             let mut arrived = Vec::new();
             for piece in wire.chunks(step) {
                 decoder.push(piece);
-                while let Some(frame) = decoder.next().unwrap() {
+                while let Some(frame) = decoder.next_frame().unwrap() {
                     arrived.push(frame);
                 }
             }
@@ -301,7 +301,7 @@ mod tests {
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
             let mut before = bytes.len() + 1;
-            while let Ok(Some(_)) = decoder.next() {
+            while let Ok(Some(_)) = decoder.next_frame() {
                 prop_assert!(decoder.0.len() < before, "progress");
                 before = decoder.0.len();
             }
@@ -312,7 +312,7 @@ mod tests {
     fn a_frame_too_large_is_refused_before_it_is_there() {
         let mut decoder = Decoder::default();
         decoder.push(&u32::MAX.to_be_bytes());
-        assert_eq!(decoder.next(), Err(Malformed));
+        assert_eq!(decoder.next_frame(), Err(Malformed));
         let largest = Frame::Datagram {
             source: "[::1]:1".parse().unwrap(),
             target: "[::1]:2".parse().unwrap(),
@@ -320,6 +320,6 @@ mod tests {
         };
         let mut decoder = Decoder::default();
         decoder.push(&largest.encode());
-        assert_eq!(decoder.next(), Ok(Some(largest)));
+        assert_eq!(decoder.next_frame(), Ok(Some(largest)));
     }
 }

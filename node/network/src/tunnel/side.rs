@@ -85,7 +85,7 @@ impl Side {
         while let Some(Ok(bytes)) = recv.data().await {
             decoder.push(&bytes);
             loop {
-                match decoder.next() {
+                match decoder.next_frame() {
                     Ok(Some(frame)) => self.receive(frame),
                     Ok(None) => break,
                     Err(error) => {

@@ -59,7 +59,7 @@ pub(super) async fn carry(io: Io, node: Streams, dialect: Dialect) -> Result<(),
         let mut decoder = Decoder::default();
         while let Some(bytes) = down.next().await {
             decoder.feed(&bytes?);
-            while let Some((channel, bytes)) = decoder.next()? {
+            while let Some((channel, bytes)) = decoder.next_frame()? {
                 if channel == ERROR && !dialect.has_status {
                     if let Some(message) = failure(bytes) {
                         writer.send(ERROR, message.as_bytes()).await?;
@@ -69,7 +69,8 @@ pub(super) async fn carry(io: Io, node: Streams, dialect: Dialect) -> Result<(),
                 }
             }
         }
-        Ok(writer.close().await?)
+        writer.close().await?;
+        Ok::<_, BoxError>(())
     };
     // Ends with the client, which ends the command too, or with the command.
     let mut to_node = std::pin::pin!(to_node);

@@ -94,7 +94,7 @@ async fn exchange(opened: Opened, node: Streams) -> Result<(), BoxError> {
         let mut decoder = Decoder::default();
         while let Some(bytes) = down.next().await {
             decoder.feed(&bytes?);
-            while let Some((channel, bytes)) = decoder.next()? {
+            while let Some((channel, bytes)) = decoder.next_frame()? {
                 let to = match channel {
                     STDOUT => opened.stdout.as_ref(),
                     STDERR => opened.stderr.as_ref(),
@@ -106,10 +106,8 @@ async fn exchange(opened: Opened, node: Streams) -> Result<(), BoxError> {
                 }
             }
         }
-        for stream in [opened.stdout.as_ref(), opened.stderr.as_ref()] {
-            if let Some(stream) = stream {
-                stream.finish().await?;
-            }
+        for stream in [&opened.stdout, &opened.stderr].into_iter().flatten() {
+            stream.finish().await?;
         }
         Ok::<_, BoxError>(opened.error.finish().await?)
     };

@@ -37,7 +37,7 @@ async fn server() -> Server {
         let answers = body.into_data_stream().map(move |bytes| {
             decoder.feed(&bytes?);
             let mut said = Vec::new();
-            while let Some((channel, bytes)) = decoder.next().unwrap() {
+            while let Some((channel, bytes)) = decoder.next_frame().unwrap() {
                 match channel {
                     STDIN => said.extend(encode(STDOUT, bytes)),
                     RESIZE => said.extend(encode(STDERR, bytes)),

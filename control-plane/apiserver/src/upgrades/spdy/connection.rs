@@ -125,7 +125,7 @@ where
     let reading = async {
         let mut decoder = Decoder::new();
         loop {
-            while let Some(frame) = decoder.next()? {
+            while let Some(frame) = decoder.next_frame()? {
                 if !table.take(frame).await {
                     return Ok(());
                 }
@@ -216,14 +216,14 @@ impl Table {
                 true
             }
             // The client's own pings have odd numbers; an even one would be an answer to ours, of which there are none.
-            Frame::Ping { id } => id % 2 == 0 || self.send(Frame::Ping { id }).await,
+            Frame::Ping { id } => id.is_multiple_of(2) || self.send(Frame::Ping { id }).await,
             Frame::GoAway { .. } => false,
             Frame::SynReply { .. } | Frame::Other => true,
         }
     }
 
     async fn open(&mut self, id: u32, headers: Headers, fin: bool) -> bool {
-        if id % 2 == 0 || id <= self.last {
+        if id.is_multiple_of(2) || id <= self.last {
             let status = PROTOCOL_ERROR;
             return self.send(Frame::Reset { id, status }).await;
         }

@@ -86,7 +86,7 @@ impl Decoder {
     }
 
     /// The next frame, if all of it is there.
-    pub(super) fn next(&mut self) -> Result<Option<Frame>, SpdyError> {
+    pub(super) fn next_frame(&mut self) -> Result<Option<Frame>, SpdyError> {
         if let Some((id, left, fin)) = self.data {
             return Ok(self.piece(id, left, fin));
         }
@@ -256,7 +256,7 @@ mod tests {
 
     fn all(decoder: &mut Decoder) -> Result<Vec<Frame>, SpdyError> {
         let mut frames = Vec::new();
-        while let Some(frame) = decoder.next()? {
+        while let Some(frame) = decoder.next_frame()? {
             frames.push(frame);
         }
         Ok(frames)
@@ -353,7 +353,7 @@ mod tests {
         let mut decoder = Decoder::new();
         decoder.buffer().extend_from_slice(&bytes);
         assert_eq!(
-            decoder.next().unwrap_err().to_string(),
+            decoder.next_frame().unwrap_err().to_string(),
             "SPDY frame: too long"
         );
     }
@@ -365,14 +365,14 @@ mod tests {
         put_length(&mut bytes, FLAG_FIN, 10 << 20);
         let mut decoder = Decoder::new();
         decoder.buffer().extend_from_slice(&bytes);
-        assert_eq!(decoder.next().unwrap(), None);
+        assert_eq!(decoder.next_frame().unwrap(), None);
         decoder.buffer().extend_from_slice(b"abc");
         let first = Frame::Data {
             id: 5,
             bytes: Bytes::from_static(b"abc"),
             fin: false,
         };
-        assert_eq!(decoder.next().unwrap(), Some(first));
-        assert_eq!(decoder.next().unwrap(), None);
+        assert_eq!(decoder.next_frame().unwrap(), Some(first));
+        assert_eq!(decoder.next_frame().unwrap(), None);
     }
 }

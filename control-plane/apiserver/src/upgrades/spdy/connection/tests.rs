@@ -30,7 +30,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// The next frame; `None` is the end of the connection.
     async fn read(&mut self) -> Option<Frame> {
         loop {
-            if let Some(frame) = self.decoder.next().unwrap() {
+            if let Some(frame) = self.decoder.next_frame().unwrap() {
                 return Some(frame);
             }
             let reading = self.io.read_buf(self.decoder.buffer());

@@ -1,11 +1,5 @@
 //! Measures how fast the scheduler decides, on one core, with no API server: pods a second into clusters of 5,000 nodes in ten zones, each pod decided and put
-//! where it goes before the next. Medians of five runs. `cargo run --release -p coracle-scheduler --example schedule`
-
-#![allow(
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a program that measures"
-)]
+//! where it goes before the next. Medians of five runs.
 
 use std::{sync::Arc, time::Instant};
 
@@ -18,12 +12,16 @@ const RUNS: usize = 5;
 /// Pods of one Deployment: a rollout of that size at a time.
 const OF_ONE: usize = 100;
 
-fn main() {
+/// The rest of a pod's spec, for pods of an app.
+type Spec = Box<dyn Fn(&str) -> Value>;
+
+/// Measures and prints.
+pub(crate) fn run() {
     println!("{NODES} nodes, medians of {RUNS} runs, pods decided a second on one core:");
     let zone = "topology.kubernetes.io/zone";
     let host = "kubernetes.io/hostname";
     let affinity = |of: &str, term: Value| json!({"affinity": {of: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}});
-    let cases: [(&str, usize, Box<dyn Fn(&str) -> Value>); 7] = [
+    let cases: [(&str, usize, Spec); 7] = [
         ("basic", 20_000, Box::new(|_| json!({}))),
         (
             "node selector",
@@ -76,7 +74,7 @@ fn main() {
         ),
     ];
     for (name, n_pods, spec) in cases {
-        let mut rates: Vec<f64> = (0..RUNS).map(|_| run(n_pods, &spec)).collect();
+        let mut rates: Vec<f64> = (0..RUNS).map(|_| rate(n_pods, &spec)).collect();
         rates.sort_by(f64::total_cmp);
         let median = rates.get(RUNS / 2).copied().unwrap_or(0.0);
         println!("  {name:<26}{median:>10.0}   ({n_pods} pods)");
@@ -84,7 +82,7 @@ fn main() {
 }
 
 /// Pods a second.
-fn run(n_pods: usize, spec: &dyn Fn(&str) -> Value) -> f64 {
+fn rate(n_pods: usize, spec: &dyn Fn(&str) -> Value) -> f64 {
     let mut snapshot = Snapshot::default();
     for n in 0..NODES {
         snapshot.put_node(node(n));
