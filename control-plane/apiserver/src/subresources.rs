@@ -39,9 +39,7 @@ pub async fn handle(call: &Call<'_>, name: &str, body: Body) -> Result<Response,
         (
             "scale" | "binding" | "eviction" | "log" | "exec" | "attach" | "portforward" | "token",
             _,
-        ) => {
-            Err(ApiError::method_not_allowed())
-        }
+        ) => Err(ApiError::method_not_allowed()),
         _ => Err(ApiError::no_such_resource()),
     }
 }
