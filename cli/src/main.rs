@@ -11,6 +11,7 @@ mod private_file;
 mod push;
 mod server;
 mod signal;
+mod store;
 mod telemetry;
 mod tunnel;
 mod up;
@@ -62,6 +63,9 @@ enum Command {
     Apply(apply::ApplyArguments),
     /// Prints what the API answers at a path.
     Get(get::GetArguments),
+    /// Checks, backs up, restores and compacts what a control plane stores.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Shows the version.
     Version,
 }
@@ -88,6 +92,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Kubeconfig(arguments) => kubeconfig::run(arguments),
         Command::Apply(arguments) => block_on(apply::run(arguments)),
         Command::Get(arguments) => block_on(get::run(arguments)),
+        Command::Store(command) => block_on(store::run(command)),
         Command::Version => Ok(writeln!(
             io::stdout(),
             "coracle {}",
