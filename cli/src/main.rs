@@ -2,6 +2,7 @@
 
 mod apply;
 mod client;
+mod etcd;
 mod failure;
 mod get;
 mod kubeconfig;
@@ -49,7 +50,7 @@ enum Command {
     /// Runs a control plane alone: API server, store, scheduler, controllers, image registry.
     ///
     /// Nodes are added with `coracle node`. A kubeconfig for the administrator is written into the data folder; point KUBECONFIG at it.
-    Server(server::ServerArguments),
+    Server(server::AloneArguments),
     /// Runs a node for a control plane elsewhere.
     ///
     /// On the control plane's machine: `coracle kubeconfig --node edge-1 -o edge-1.kubeconfig`. On the node's, with that file:

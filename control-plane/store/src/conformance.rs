@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+#[path = "../tests/etcd/member.rs"]
+mod etcd;
+
 use crate::{
     Change, Durability, Event, Expect, List, MemoryStorage, Op, Revision, Storage, StoreError,
     history::HistoryLimits,
@@ -261,6 +264,42 @@ impl Subject for Embedded {
     }
 }
 
+struct Shared {
+    etcd: etcd::Member,
+    prefix: String,
+    store: Option<crate::EtcdStorage>,
+}
+
+impl Shared {
+    async fn new(etcd: etcd::Member) -> Self {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let mut shared = Self {
+            etcd,
+            prefix: format!("/conformance-{number}/"),
+            store: None,
+        };
+        shared.reopen().await;
+        shared
+    }
+}
+
+impl Subject for Shared {
+    fn storage(&self) -> &dyn Storage {
+        self.store.as_ref().unwrap()
+    }
+
+    async fn reopen(&mut self) {
+        drop(self.store.take());
+        let options = crate::EtcdOptions {
+            prefix: self.prefix.clone(),
+            history: HISTORY,
+            ..crate::EtcdOptions::new(vec![self.etcd.url.clone()])
+        };
+        self.store = Some(crate::EtcdStorage::open(&options).await.unwrap());
+    }
+}
+
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -281,6 +320,23 @@ proptest! {
     fn the_embedded_store_conforms(history in histories(60)) {
         block_on(run(&mut Embedded::new(), history))?;
     }
+}
+
+#[test]
+fn the_store_on_etcd_conforms() {
+    let Some(etcd) = etcd::Member::start() else {
+        return;
+    };
+    let config = ProptestConfig {
+        cases: 24,
+        // A failure leaves the compaction of the member behind; later cases begin after it.
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let ran = proptest::test_runner::TestRunner::new(config).run(&histories(40), |history| {
+        block_on(async { run(&mut Shared::new(etcd.clone()).await, history).await })
+    });
+    ran.unwrap();
 }
 
 #[test]

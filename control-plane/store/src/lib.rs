@@ -3,7 +3,7 @@
 //!
 //! Modules in reading order: [`revision`] and [`record`] are the vocabulary, [`txn`] what can be asked for, [`storage`] the trait, [`watch`]
 //! the event stream, [`error`] what can go wrong; [`state`] is the pure in-memory state machine every implementation shares; [`memory`] is the
-//! reference model, [`embedded`] is the store on one machine, [`backup`] moves what they hold.
+//! reference model, [`embedded`] is the store on one machine, [`etcd`] the one on several, [`backup`] moves what they hold.
 
 pub mod backup;
 mod chance;
@@ -11,6 +11,7 @@ mod chance;
 mod conformance;
 pub mod embedded;
 pub mod error;
+pub mod etcd;
 pub mod history;
 pub mod memory;
 pub mod metrics;
@@ -24,6 +25,7 @@ pub mod watch;
 
 pub use embedded::{SledOptions, SledStorage, offline};
 pub use error::StoreError;
+pub use etcd::{EtcdOptions, EtcdStorage};
 pub use memory::MemoryStorage;
 pub use metrics::StoreMetrics;
 pub use record::Record;
