@@ -2,6 +2,7 @@
 
 mod apply;
 mod client;
+mod etcd;
 mod failure;
 mod get;
 mod kubeconfig;
@@ -11,6 +12,7 @@ mod private_file;
 mod push;
 mod server;
 mod signal;
+mod store;
 mod telemetry;
 mod tunnel;
 mod up;
@@ -48,7 +50,7 @@ enum Command {
     /// Runs a control plane alone: API server, store, scheduler, controllers, image registry.
     ///
     /// Nodes are added with `coracle node`. A kubeconfig for the administrator is written into the data folder; point KUBECONFIG at it.
-    Server(server::ServerArguments),
+    Server(server::AloneArguments),
     /// Runs a node for a control plane elsewhere.
     ///
     /// On the control plane's machine: `coracle kubeconfig --node edge-1 -o edge-1.kubeconfig`. On the node's, with that file:
@@ -62,6 +64,9 @@ enum Command {
     Apply(apply::ApplyArguments),
     /// Prints what the API answers at a path.
     Get(get::GetArguments),
+    /// Checks, backs up, restores and compacts what a control plane stores.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Shows the version.
     Version,
 }
@@ -88,6 +93,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Kubeconfig(arguments) => kubeconfig::run(arguments),
         Command::Apply(arguments) => block_on(apply::run(arguments)),
         Command::Get(arguments) => block_on(get::run(arguments)),
+        Command::Store(command) => block_on(store::run(command)),
         Command::Version => Ok(writeln!(
             io::stdout(),
             "coracle {}",

@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use coracle_control_plane::{Config, ControlPlane};
 
-use crate::{private_file, signal};
+use crate::{etcd::EtcdArguments, private_file, signal};
 
 /// The administrator's kubeconfig, in the data folder.
 pub(crate) const ADMIN_KUBECONFIG: &str = "admin.kubeconfig";
@@ -36,14 +36,28 @@ impl ServerArguments {
             data_dir: self.data_dir.clone(),
             listen: self.listen,
             names: self.names.clone(),
+            etcd: None,
         }
     }
 }
 
+/// How a control plane alone is set up.
+#[derive(Args)]
+pub(crate) struct AloneArguments {
+    #[command(flatten)]
+    server: ServerArguments,
+    #[command(flatten)]
+    etcd: EtcdArguments,
+}
+
 /// Runs until asked to end.
-pub(crate) async fn run(arguments: ServerArguments) -> anyhow::Result<()> {
-    let server = ControlPlane::start(&arguments.config()).await?;
-    let kubeconfig = announce(&server, &arguments.data_dir)?;
+pub(crate) async fn run(arguments: AloneArguments) -> anyhow::Result<()> {
+    let config = Config {
+        etcd: arguments.etcd.options()?,
+        ..arguments.server.config()
+    };
+    let server = ControlPlane::start(&config).await?;
+    let kubeconfig = announce(&server, &config.data_dir)?;
     println!("The API is served on {}", server.url());
     println!("export KUBECONFIG={}", kubeconfig.display());
     signal::asked_to_end().await.context("wait for a signal")?;

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use coracle_store::EtcdOptions;
+
 /// The port that Kubernetes' API servers listen on.
 pub const DEFAULT_PORT: u16 = 6443;
 
@@ -14,6 +16,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Host names and addresses, besides those of `listen`, that clients reach the API server by: its certificate names them.
     pub names: Vec<String>,
+    /// The etcd that objects are kept in; `None`: in the data folder.
+    pub etcd: Option<EtcdOptions>,
 }
 
 impl Config {
@@ -25,6 +29,7 @@ impl Config {
             data_dir,
             listen,
             names: Vec::new(),
+            etcd: None,
         }
     }
 

@@ -10,22 +10,13 @@ use coracle_apiserver::{
     links::NodeLinks,
     listen::{self, Listen, ListenLimits},
 };
-use coracle_controllers::node_health::Settings;
 use coracle_pki::{Names, PkiError};
-use coracle_store::{SledOptions, SledStorage, Storage, StoreError};
+use coracle_store::{EtcdStorage, SledOptions, SledStorage, Storage, StoreError};
 use jiff::Timestamp;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    config::Config,
-    credentials::Credentials,
-    driver::{self, Driver},
-    scheduler_loop::{self, SchedulerLoop},
-};
-
-/// The group whose members may do everything.
-const MASTERS: &str = "system:masters";
+use crate::{config::Config, credentials::Credentials, deciding::Deciding};
 
 /// A control plane could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +26,16 @@ pub enum ServerError {
     Store {
         /// Where it is.
         folder: PathBuf,
+        /// What it said.
+        source: StoreError,
+    },
+    /// The store on etcd.
+    #[error(
+        "open the store on etcd at {endpoints}: do its members run, and are they reached from here?"
+    )]
+    Etcd {
+        /// Where it is.
+        endpoints: String,
         /// What it said.
         source: StoreError,
     },
@@ -79,8 +80,7 @@ pub struct ControlPlane {
     credentials: Credentials,
     api: ApiServer,
     nodes: NodeLinks,
-    driver: Driver,
-    scheduler: SchedulerLoop,
+    decides: Deciding,
     /// Ends controllers and scheduler, which need the API until their end.
     deciding: CancellationToken,
     shutdown: CancellationToken,
@@ -107,6 +107,7 @@ impl ControlPlane {
             source,
         };
         let store = open_store(config).await?;
+        let shared = config.etcd.is_some().then(|| Arc::clone(&store));
         let now = Timestamp::now();
         let credentials = Credentials::open_or_create(&folder, now).map_err(pki)?;
         let listener = TcpListener::bind(config.listen).await;
@@ -157,25 +158,13 @@ impl ControlPlane {
         };
         let tasks = vec![tokio::spawn(serving), tokio::spawn(maintaining)];
         let deciding = CancellationToken::new();
-        let master = |name: &str| api.client(UserInfo::new(name, [MASTERS]));
-        let driver = Driver::start(
-            master(driver::USER),
-            coracle_controllers::registered::all(Settings::default()),
-            Arc::new(System),
-            deciding.clone(),
-        );
-        let scheduler = SchedulerLoop::start(
-            master(scheduler_loop::USER),
-            Arc::new(System),
-            deciding.clone(),
-        );
+        let decides = Deciding::start(&api, shared, deciding.clone());
         Ok(Self {
             address,
             credentials,
             api,
             nodes,
-            driver,
-            scheduler,
+            decides,
             deciding,
             shutdown,
             tasks,
@@ -223,8 +212,7 @@ impl ControlPlane {
     /// Stops: requests under way are finished, the store is closed in order.
     pub async fn stop(self) {
         self.deciding.cancel();
-        self.driver.stopped().await;
-        self.scheduler.stopped().await;
+        self.decides.stopped().await;
         self.shutdown.cancel();
         for task in self.tasks {
             if let Err(error) = task.await {
@@ -235,6 +223,13 @@ impl ControlPlane {
 }
 
 async fn open_store(config: &Config) -> Result<Arc<dyn Storage>, ServerError> {
+    if let Some(etcd) = &config.etcd {
+        let opened = EtcdStorage::open(etcd).await;
+        return Ok(Arc::new(opened.map_err(|source| ServerError::Etcd {
+            endpoints: etcd.endpoints.join(", "),
+            source,
+        })?));
+    }
     let folder = config.store_dir();
     let opening = folder.clone();
     // Reads everything from disk: not for an async thread.

@@ -7,6 +7,7 @@ mod licences;
 mod step;
 mod test;
 mod tidy;
+mod torture;
 mod upstream;
 mod workspace;
 
@@ -43,6 +44,15 @@ enum Task {
         /// The folder, `k8s.io`.
         folder: std::path::PathBuf,
     },
+    /// Kills the store, cuts its power and damages its files until the time is up.
+    Torture {
+        /// For how long; at least one round is done.
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
+        /// The first round's seed, as a failure printed it.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Builds the guests (examples and test fixtures) for wasm32-wasi into target/guests.
     Guests,
 }
@@ -63,6 +73,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Bench { arguments } => bench::run(&arguments),
         Task::Test => test::run(),
         Task::Tidy => tidy::check(),
+        Task::Torture { minutes, seed } => torture::run(minutes, seed),
         Task::Guests => guests::build(),
         Task::Upstream { folder } => upstream::generate(&folder),
     }

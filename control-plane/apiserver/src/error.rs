@@ -42,7 +42,10 @@ pub fn from_store(error: StoreError) -> ApiError {
         StoreError::TooLarge { limit, .. } => ApiError::too_large(limit),
         StoreError::Unavailable { reason } => ApiError::unavailable(format!("storage: {reason}")),
         // Whoever knows what the conflict is about has handled it before.
-        StoreError::Conflict { .. } | StoreError::Corrupt { .. } | StoreError::Invalid { .. } => {
+        StoreError::Conflict { .. }
+        | StoreError::Corrupt { .. }
+        | StoreError::Unsupported { .. }
+        | StoreError::Invalid { .. } => {
             tracing::error!(error = %error, "the store refused a request");
             ApiError::internal(error.to_string())
         }

@@ -49,6 +49,7 @@ pub mod links;
 pub mod listen;
 
 pub mod ambient;
+pub mod backup;
 pub mod bootstrap;
 pub mod client;
 pub mod expiry;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use coracle_api::status::ApiError;
+use coracle_store::Storage;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{
@@ -38,6 +39,8 @@ struct Kind {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// What the store counts, under its own names.
+    store: Registry,
     requests: Family<Labels, Counter>,
     durations: Family<Kind, Histogram, fn() -> Histogram>,
     /// Requests being worked on.
@@ -79,6 +82,7 @@ impl Default for Metrics {
         );
         Self {
             registry,
+            store: Registry::default(),
             requests,
             durations,
             in_flight,
@@ -89,6 +93,16 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// The metrics of a server on `store`, whose own are shown beside them.
+    #[must_use]
+    pub fn of(store: &dyn Storage) -> Self {
+        let mut metrics = Self::default();
+        if let Some(own) = store.metrics() {
+            own.register(&mut metrics.store);
+        }
+        metrics
+    }
+
     /// Counts an answered request.
     pub fn answered(&self, labels: Labels, took: Duration) {
         let kind = Kind {
@@ -107,7 +121,8 @@ impl Metrics {
     /// `Internal`: formatting failed.
     pub fn encode(&self) -> Result<String, ApiError> {
         let mut out = String::new();
-        text::encode(&mut out, &self.registry)
+        text::encode_registry(&mut out, &self.registry)
+            .and_then(|()| text::encode(&mut out, &self.store))
             .map_err(|error| ApiError::internal(format!("encoding metrics: {error}")))?;
         Ok(out)
     }

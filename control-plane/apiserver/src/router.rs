@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 use crate::{
     answer,
     auth::{impersonation, service_account, user::UserInfo},
-    authorization, error,
+    authorization, backup, error,
     links::upgrade,
     metrics::Labels,
     negotiation,
@@ -28,6 +28,7 @@ use crate::{
     query::Query,
     resources,
     server::Shared,
+    streams::CutOff,
     version,
 };
 
@@ -52,6 +53,7 @@ pub fn router(server: &Arc<Shared>, images: Router) -> Router {
         .route("/readyz", get(health))
         .route("/readyz/{check}", get(health))
         .route("/metrics", get(metrics))
+        .route(backup::PATH, get(back_up))
         .route("/openapi/v2", get(openapi_v2))
         .route("/openapi/v3", get(openapi_index))
         .route("/openapi/v3/{*document}", get(openapi_document))
@@ -165,10 +167,10 @@ async fn pass(
         })
 }
 
-/// Whether a request may take longer than the time for requests: streams, and images, which are as large as they are.
+/// Whether a request may take longer than the time for requests: streams, and images and backups, which are as large as they are.
 fn lasts(info: &RequestInfo) -> bool {
     match &info.resource {
-        None => info.path == "/v2" || info.path.starts_with("/v2/"),
+        None => info.path == backup::PATH || info.path == "/v2" || info.path.starts_with("/v2/"),
         Some(resource) => {
             resource.resource == "links"
                 || resource
@@ -296,6 +298,12 @@ async fn metrics(State(server): State<Arc<Shared>>) -> Response {
         ),
         Err(error) => error::response(&error),
     }
+}
+
+async fn back_up(State(server): State<Arc<Shared>>, request: Request) -> Response {
+    let cut_off = request.extensions().get::<CutOff>().cloned();
+    let answer = backup::answer(&server, cut_off).await;
+    answer.unwrap_or_else(|error| error::response(&error))
 }
 
 async fn openapi_index(State(server): State<Arc<Shared>>, headers: HeaderMap) -> Response {

@@ -170,6 +170,7 @@ impl ApiServer {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let images = options.images;
+        let metrics = Metrics::of(&*options.store);
         let shared = Arc::new(Shared {
             store: options.store,
             registry: RwLock::new(Arc::new(options.registry)),
@@ -183,7 +184,7 @@ impl ApiServer {
             gate: Gate::new(options.limits),
             ambient: options.ambient,
             tokens: options.tokens,
-            metrics: Metrics::default(),
+            metrics,
             parsed: Arc::default(),
             frames: Arc::new(Recent::new(FRAMES.0, FRAMES.1)),
             discovery: RwLock::default(),

@@ -4,21 +4,27 @@
 //!
 //! One writer thread changes things, one checkpoint thread folds finished log segments into sled. Neither blocks an async task.
 
+mod backlog;
 mod checkpoint;
+pub(crate) mod entry;
+mod format;
 mod frame;
+pub(crate) mod layout;
+mod listing;
+pub mod offline;
 mod recovery;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod volatile;
 mod writer;
 
 use std::{
     fs::{self, File},
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
     thread,
 };
 
@@ -26,12 +32,18 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 
 use self::{
+    backlog::Backlog,
+    checkpoint::Checkpoint,
+    entry::{Entry, Promises},
+    format::Found,
+    segment::Segment,
     tree::Tree,
     writer::{Request, Writer},
 };
 use crate::{
     error::StoreError,
     history::HistoryLimits,
+    metrics::StoreMetrics,
     record::Record,
     revision::Revision,
     signal::Signals,
@@ -46,7 +58,7 @@ use crate::{
 pub struct SledOptions {
     /// How much history is kept in memory.
     pub history: HistoryLimits,
-    /// A log segment is finished at this many bytes. Small ones are checkpointed often, large ones take longer to replay.
+    /// A log segment has room for this many bytes. The log is kept as long as history reaches back, so this is only how finely it is cut.
     pub segment_bytes: u64,
     /// sled's cache in bytes. It is only read at open, so small does not hurt.
     pub cache_bytes: u64,
@@ -56,7 +68,7 @@ impl Default for SledOptions {
     fn default() -> Self {
         Self {
             history: HistoryLimits::default(),
-            segment_bytes: 32 << 20,
+            segment_bytes: 8 << 20,
             cache_bytes: 8 << 20,
         }
     }
@@ -64,8 +76,6 @@ impl Default for SledOptions {
 
 /// How many requests may wait for the writer. Callers beyond it wait for room, which is back-pressure.
 const QUEUE: usize = 4096;
-/// How many finished segments may wait for the checkpoint before the writer waits.
-const FINISHED: usize = 4;
 
 /// The embedded store. Dropping it closes it in order.
 pub struct SledStorage {
@@ -80,58 +90,72 @@ pub struct SledStorage {
 struct Shared {
     state: RwLock<State>,
     signals: Signals,
-    /// Bytes appended to the log since open.
-    written: AtomicU64,
+    metrics: StoreMetrics,
 }
 
 impl SledStorage {
     /// Opens the store in `folder`, making it when there is none. Blocks; takes about a second per million objects.
     ///
     /// # Errors
-    /// `Corrupt` when what is on disk cannot be the whole of what was acknowledged: restore a backup. `Unavailable` when another process has
-    /// the store open, and for I/O errors.
+    /// `Corrupt` when what is on disk cannot be the whole of what was acknowledged: restore a backup. `Unsupported` when another version wrote
+    /// it. `Unavailable` when another process has the store open, and for I/O errors.
     pub fn open(folder: &Path, options: &SledOptions) -> Result<Self, StoreError> {
-        let io = |error: std::io::Error| StoreError::Unavailable {
+        let io = |error: io::Error| StoreError::Unavailable {
             reason: format!("open {}: {error}", folder.display()),
         };
-        let log = folder.join("log");
-        fs::create_dir_all(&log).map_err(io)?;
-        segment::sync_folder(folder).map_err(io)?;
-        let lock = File::create(folder.join("lock")).map_err(io)?;
-        lock.try_lock().map_err(|_| StoreError::Unavailable {
-            reason: format!("{} is in use by another process", folder.display()),
-        })?;
-        recovery::tidy(&log).map_err(io)?;
-        let tree = Tree::open(&folder.join("sled"), options.cache_bytes)?;
+        let (log, sled) = (folder.join("log"), folder.join("sled"));
+        fs::create_dir_all(folder).map_err(io)?;
+        let lock = lock(folder)?;
+        let tree = match format::look(folder)? {
+            Found::Store => {
+                volatile::tidy(&log).map_err(io)?;
+                Tree::open(&sled, options.cache_bytes)?
+            }
+            Found::Nothing => make(folder, &log, &sled, options).map_err(|error| match error {
+                MakeError::Io(error) => io(error),
+                MakeError::Store(error) => error,
+            })?,
+        };
         segment::sync_folder(folder).map_err(io)?;
         let recovered = recovery::recover(&log, &tree, options.history)?;
-        let reserved = recovered.state.revision();
+        let (path, contents) = &recovered.newest;
+        let mut segment = Segment::resume(path, contents).map_err(io)?;
+        if let Some(up_to) = recovered.lost {
+            let mut payload = Vec::new();
+            Entry::Lost { up_to }.encode(&mut payload);
+            segment
+                .append(&payload)
+                .map_err(|error| io(io::Error::other(error)))?;
+        }
         let shared = Arc::new(Shared {
             state: RwLock::new(recovered.state),
             signals: Signals::default(),
-            written: AtomicU64::new(0),
+            metrics: StoreMetrics::default(),
         });
-        let (finished, to_fold) =
-            std::sync::mpsc::sync_channel(FINISHED.max(recovered.closed.len()));
-        for path in recovered.closed {
-            if finished.send(path).is_err() {
-                return Err(StoreError::Unavailable {
-                    reason: "the checkpoint thread did not start".to_owned(),
-                });
-            }
-        }
+        let backlog = Arc::new(Backlog::default());
         let (requests, incoming) = mpsc::channel(QUEUE);
         let writer = Writer {
             shared: Arc::clone(&shared),
-            segment: recovered.segment,
+            segment,
             folder: log.clone(),
-            segment_limit: options.segment_bytes,
-            finished,
+            segment_bytes: options.segment_bytes,
+            full: recovered.full,
+            backlog: Arc::clone(&backlog),
             logged: recovered.logged,
-            reserved,
+            reserved: Revision(0),
+            prefixes: recovered.prefixes,
             volatile: recovered.volatile,
             unlogged: recovered.unlogged,
+            covered: recovered.covered,
             failed: None,
+        };
+        let checkpoint = Checkpoint {
+            tree: Some(tree),
+            tree_folder: sled,
+            cache_bytes: options.cache_bytes,
+            folder: log,
+            backlog,
+            metrics: shared.metrics.clone(),
         };
         let threads = vec![
             thread::Builder::new()
@@ -140,7 +164,7 @@ impl SledStorage {
                 .map_err(io)?,
             thread::Builder::new()
                 .name("store-checkpoint".to_owned())
-                .spawn(move || checkpoint::run(&tree, &log, &to_fold))
+                .spawn(move || checkpoint.run())
                 .map_err(io)?,
         ];
         Ok(Self {
@@ -149,12 +173,6 @@ impl SledStorage {
             threads: Mutex::new(threads),
             _lock: lock,
         })
-    }
-
-    /// Bytes appended to the log since the store was opened: what acknowledging has cost the disk.
-    #[must_use]
-    pub fn bytes_written(&self) -> u64 {
-        self.shared.written.load(Ordering::Relaxed)
     }
 
     async fn ask<T>(
@@ -171,6 +189,80 @@ impl SledStorage {
             .map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
     }
+}
+
+/// Takes the folder for this process alone.
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join("lock");
+    let unavailable = |reason: String| StoreError::Unavailable { reason };
+    let file = File::create(&path)
+        .map_err(|error| unavailable(format!("open {}: {error}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(unavailable(format!(
+            "{} is in use by another process",
+            folder.display()
+        ))),
+        Err(fs::TryLockError::Error(error)) => {
+            Err(unavailable(format!("lock {}: {error}", path.display())))
+        }
+    }
+}
+
+/// Why a store could not be made.
+enum MakeError {
+    Io(io::Error),
+    Store(StoreError),
+}
+
+impl From<io::Error> for MakeError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<StoreError> for MakeError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Makes an empty store. The format file comes last: cut short, nothing of it counts, and the next open begins anew.
+fn make(
+    folder: &Path,
+    log: &PathBuf,
+    sled: &PathBuf,
+    options: &SledOptions,
+) -> Result<Tree, MakeError> {
+    for part in [log, sled] {
+        match fs::remove_dir_all(part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    if let Some(parent) = folder.parent().filter(|parent| *parent != Path::new("")) {
+        segment::sync_folder(parent)?;
+    }
+    fs::create_dir(log)?;
+    let tree = Tree::open(sled, options.cache_bytes)?;
+    tree.begin()?;
+    Segment::create(
+        log,
+        Revision(0),
+        &Promises::default(),
+        options.segment_bytes,
+    )?;
+    segment::sync_folder(folder)?;
+    format::write(folder)?;
+    Ok(tree)
+}
+
+/// A folder for a test, in memory where there is such a place: these tests are not about disks.
+#[cfg(test)]
+pub(crate) fn test_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 impl Drop for SledStorage {
@@ -210,7 +302,7 @@ impl Storage for SledStorage {
     }
 
     fn list(&self, list: List) -> BoxFuture<'_, Result<Page, StoreError>> {
-        Box::pin(async move { self.shared.state.read().list(&list) })
+        Box::pin(async move { listing::list(&self.shared, &list, listing::PIECE).await })
     }
 
     fn watch<'a>(
@@ -220,7 +312,7 @@ impl Storage for SledStorage {
     ) -> BoxFuture<'a, Result<Watch, StoreError>> {
         Box::pin(async move {
             let signal = self.shared.signals.subscribe(prefix);
-            self.shared.state.read().check_watch(after)?;
+            self.shared.state.read().check_watch(prefix, after)?;
             Ok(Watch::new(
                 Arc::clone(&self.shared) as Arc<dyn Source>,
                 signal,
@@ -236,5 +328,9 @@ impl Storage for SledStorage {
 
     fn compact(&self, to: Revision) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.ask(move |answer| Request::Compact { to, answer }))
+    }
+
+    fn metrics(&self) -> Option<&StoreMetrics> {
+        Some(&self.shared.metrics)
     }
 }

@@ -45,9 +45,17 @@ pub enum StoreError {
         reason: String,
     },
     /// What is on disk is not what was written.
-    #[error("store damaged: {reason}")]
+    #[error(
+        "store damaged: {reason}; nothing was changed, and nothing is served that may be older than what was acknowledged. Bring back the missing file, or make a new store of the newest backup with `coracle store restore`"
+    )]
     Corrupt {
         /// What was found, for the operator.
+        reason: String,
+    },
+    /// What is on disk was written by another version and is not ours to read.
+    #[error("store in another format: {reason}")]
+    Unsupported {
+        /// Which, and what helps.
         reason: String,
     },
     /// The request itself makes no sense (one key twice, an empty key).

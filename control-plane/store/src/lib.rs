@@ -3,14 +3,18 @@
 //!
 //! Modules in reading order: [`revision`] and [`record`] are the vocabulary, [`txn`] what can be asked for, [`storage`] the trait, [`watch`]
 //! the event stream, [`error`] what can go wrong; [`state`] is the pure in-memory state machine every implementation shares; [`memory`] is the
-//! reference model.
+//! reference model, [`embedded`] is the store on one machine, [`etcd`] the one on several, [`backup`] moves what they hold.
 
+pub mod backup;
+mod chance;
 #[cfg(test)]
 mod conformance;
 pub mod embedded;
 pub mod error;
+pub mod etcd;
 pub mod history;
 pub mod memory;
+pub mod metrics;
 pub mod record;
 pub mod revision;
 mod signal;
@@ -19,9 +23,11 @@ pub mod storage;
 pub mod txn;
 pub mod watch;
 
-pub use embedded::{SledOptions, SledStorage};
+pub use embedded::{SledOptions, SledStorage, offline};
 pub use error::StoreError;
+pub use etcd::{EtcdOptions, EtcdStorage};
 pub use memory::MemoryStorage;
+pub use metrics::StoreMetrics;
 pub use record::Record;
 pub use revision::Revision;
 pub use storage::{List, Page, Storage};

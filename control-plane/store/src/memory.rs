@@ -36,7 +36,13 @@ impl MemoryStorage {
     /// An empty store that keeps so much history.
     #[must_use]
     pub fn with_history(limits: HistoryLimits) -> Self {
-        let state = RwLock::new(State::new([], Revision(0), limits));
+        Self::beginning_at(Revision(0), limits)
+    }
+
+    /// An empty store whose next revision is the one after `revision`.
+    #[must_use]
+    pub fn beginning_at(revision: Revision, limits: HistoryLimits) -> Self {
+        let state = RwLock::new(State::new([], revision, limits));
         Self {
             shared: Arc::new(Shared {
                 state,
@@ -96,7 +102,7 @@ impl Storage for MemoryStorage {
     ) -> BoxFuture<'a, Result<Watch, StoreError>> {
         Box::pin(async move {
             let signal = self.shared.signals.subscribe(prefix);
-            self.shared.state.read().check_watch(after)?;
+            self.shared.state.read().check_watch(prefix, after)?;
             Ok(Watch::new(
                 Arc::clone(&self.shared) as Arc<dyn Source>,
                 signal,

@@ -45,4 +45,11 @@ impl Signals {
             }
         }
     }
+
+    /// Tells every watcher to look, whatever it watches.
+    pub fn wake_all(&self, revision: Revision) {
+        for sender in self.by_prefix.read().values() {
+            sender.send_replace(revision);
+        }
+    }
 }

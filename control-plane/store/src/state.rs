@@ -21,6 +21,8 @@ use crate::{
 pub const VALUE_LIMIT: usize = 3 << 19;
 /// The largest sum of keys and values in one transaction.
 pub const TXN_LIMIT: usize = 8 << 20;
+/// What an operation counts for beside its key and value, so that many small ones are bounded as well.
+const OP_OVERHEAD: usize = 64;
 
 /// Everything a store knows.
 #[derive(Debug)]
@@ -143,25 +145,45 @@ impl State {
         self.history.push(events);
     }
 
-    /// Overlays content whose history is not known and goes on at `revision`. Unless nothing is overlaid and the revision stays, history
-    /// begins anew there.
-    pub fn restore(
+    /// Puts content in place that no event tells of, and goes on at `revision`. History begins anew there.
+    pub fn overlay(
         &mut self,
         content: impl IntoIterator<Item = (Arc<str>, Option<Arc<Record>>)>,
         revision: Revision,
     ) {
-        let mut unknown = revision > self.revision;
         for (key, record) in content {
-            unknown = true;
             match record {
                 Some(record) => self.latest.insert(key, record),
                 None => self.latest.remove(&key),
             };
         }
         self.revision = self.revision.max(revision);
-        if unknown {
-            self.history.compact(self.revision);
+        self.history.compact(self.revision);
+    }
+
+    /// Goes on at `revision`; what happened under `prefixes` up to there is not known.
+    pub fn skip<'a>(
+        &mut self,
+        prefixes: impl IntoIterator<Item = &'a Arc<str>>,
+        revision: Revision,
+    ) {
+        self.revision = self.revision.max(revision);
+        for prefix in prefixes {
+            self.lose(prefix, revision);
         }
+    }
+
+    /// Marks that what happened under `prefix` up to `revision` is not known.
+    pub fn lose(&mut self, prefix: &Arc<str>, revision: Revision) {
+        if revision > self.floor() {
+            self.history.lose(prefix, revision);
+        }
+    }
+
+    /// What is known of the past.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// Forgets history up to `to`.
@@ -169,20 +191,19 @@ impl State {
         self.history.compact(to.min(self.revision));
     }
 
-    /// Whether a watch can begin after `after`.
+    /// Whether a watch of `prefix` can begin after `after`.
     ///
     /// # Errors
     /// `Compacted`, `Future`.
-    pub fn check_watch(&self, after: Revision) -> Result<(), StoreError> {
+    pub fn check_watch(&self, prefix: &str, after: Revision) -> Result<(), StoreError> {
         if after > self.revision {
             return Err(StoreError::Future {
                 current: self.revision,
             });
         }
-        if after < self.floor() {
-            return Err(StoreError::Compacted {
-                oldest: self.floor(),
-            });
+        let oldest = self.history.floor_of(prefix);
+        if after < oldest {
+            return Err(StoreError::Compacted { oldest });
         }
         Ok(())
     }
@@ -216,6 +237,12 @@ impl State {
             };
         }
         Ok(page(then.into_values(), list, at))
+    }
+
+    /// The first `most` records under `prefix`, from after the key `after` on.
+    #[must_use]
+    pub fn some_after(&self, prefix: &str, after: Option<&str>, most: usize) -> Vec<Arc<Record>> {
+        self.range(prefix, after).take(most).cloned().collect()
     }
 
     /// The records under `prefix`, from after the key `after` on.
@@ -288,7 +315,7 @@ fn page<'a>(
 }
 
 /// Refuses what no implementation could do.
-fn check_shape(ops: &[Op]) -> Result<(), StoreError> {
+pub(crate) fn check_shape(ops: &[Op]) -> Result<(), StoreError> {
     let mut keys = BTreeSet::new();
     let mut total = 0_usize;
     for op in ops {
@@ -302,6 +329,7 @@ fn check_shape(ops: &[Op]) -> Result<(), StoreError> {
                 reason: format!("key {} twice in one transaction", op.key),
             });
         }
+        total += OP_OVERHEAD + op.key.len();
         if let Change::Put(value) = &op.change {
             if value.len() > VALUE_LIMIT {
                 return Err(StoreError::TooLarge {
@@ -309,7 +337,7 @@ fn check_shape(ops: &[Op]) -> Result<(), StoreError> {
                     limit: VALUE_LIMIT,
                 });
             }
-            total += op.key.len() + value.len();
+            total += value.len();
         }
     }
     if total > TXN_LIMIT {

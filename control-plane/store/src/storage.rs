@@ -2,7 +2,10 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use crate::{error::StoreError, record::Record, revision::Revision, txn::Op, watch::Watch};
+use crate::{
+    error::StoreError, metrics::StoreMetrics, record::Record, revision::Revision, txn::Op,
+    watch::Watch,
+};
 
 /// A boxed future, so that `dyn Storage` works.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -68,4 +71,9 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Forgets the history up to `to`; the current values stay. Later reads and watches from before `to` get `Compacted`.
     fn compact(&self, to: Revision) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// What it counts about itself; `None` for stores that count nothing.
+    fn metrics(&self) -> Option<&StoreMetrics> {
+        None
+    }
 }

@@ -26,6 +26,14 @@ impl Event {
             (None, None) => "",
         }
     }
+
+    /// The key that changed, shared with the record.
+    pub(crate) fn shared_key(&self) -> Arc<str> {
+        match (&self.current, &self.previous) {
+            (Some(record), _) | (None, Some(record)) => Arc::clone(&record.key),
+            (None, None) => Arc::from(""),
+        }
+    }
 }
 
 /// Where a watch gets its events from: the shared state of an implementation.

@@ -12,6 +12,7 @@ mod cluster;
 
 mod autoscaling;
 mod collection;
+mod election;
 mod events;
 mod losses;
 mod namespaces;

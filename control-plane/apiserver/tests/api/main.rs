@@ -13,6 +13,7 @@ mod frames;
 mod access;
 mod answers;
 mod apply;
+mod backup;
 mod client;
 mod create;
 mod delete;

@@ -1,47 +1,80 @@
-//! A file of the log: a header with the revision it begins after, then frames. Appended to by one writer, read whole at open and checkpoint.
+//! A file of the log: a header, then frames. Made at its full length, with a hole where nothing is written yet, so that a shortened file is
+//! seen for what it is. Appended to by one writer, read whole at open and checkpoint.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
-use super::frame::{Frame, HEAD, MARK};
+use super::{
+    entry::{Entry, Promises},
+    frame::{self, HEAD, Place},
+    layout::{Reader, put_u64},
+};
 use crate::{error::StoreError, revision::Revision};
 
 /// First bytes of a segment: what it is and the version of its form. A higher version is not ours to read.
-const MAGIC: [u8; 8] = *b"coralog\x01";
-/// Magic, base revision, checksum of both.
-const HEADER: usize = 20;
+const MAGIC: [u8; 8] = *b"coralog\x02";
+/// Magic, base revision, length of the file, salt, checksum of them.
+const HEADER: usize = 36;
+/// Kept free at a segment's end for the entries that close it.
+const MARGIN: u64 = 64;
 
 /// The segment being written.
 pub(super) struct Segment {
     file: File,
     path: PathBuf,
-    length: u64,
+    base: Revision,
+    salt: u64,
+    /// Where the next frame goes.
+    end: u64,
+    /// How long the file is.
+    size: u64,
 }
 
 /// A segment as read back.
 pub(super) struct Contents {
-    /// The store's revision when the segment was begun.
+    /// The revision of the last transaction before this segment.
     pub(super) base: Revision,
-    /// Its frames in order.
-    pub(super) frames: Vec<Frame>,
+    /// Its entries in order.
+    pub(super) entries: Vec<Entry>,
     /// Where the last good frame ends.
     pub(super) end: u64,
     /// Whether anything, necessarily a torn frame, follows the last good frame.
     pub(super) torn: bool,
+    salt: u64,
+    size: u64,
 }
 
-/// The name of the segment that begins after `base`: sorts by revision.
-fn name(base: Revision) -> String {
-    format!("log-{:020}", base.0)
+impl Contents {
+    /// Whether it is the first segment of a store in which nothing has happened yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.base == Revision(0) && self.entries.len() == 1 && !self.torn
+    }
+
+    /// The revision of the last transaction up to this segment's end.
+    pub(super) fn last(&self) -> Revision {
+        self.entries
+            .iter()
+            .rev()
+            .find_map(|entry| match entry {
+                Entry::Txn { revision, .. } => Some(*revision),
+                _ => None,
+            })
+            .unwrap_or(self.base)
+    }
 }
 
-/// The segments in `folder`, oldest first.
+/// The segments in `folder`, oldest first; none where there is no folder.
 pub(super) fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        entries => entries?,
+    };
+    for entry in entries {
         let path = entry?.path();
         if path
             .file_name()
@@ -50,6 +83,7 @@ pub(super) fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
             found.push(path);
         }
     }
+    // Names sort by revision.
     found.sort();
     Ok(found)
 }
@@ -60,66 +94,150 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 impl Segment {
-    /// Begins a segment after `base`, durable under its name when this returns.
-    pub(super) fn create(folder: &Path, base: Revision) -> io::Result<Self> {
-        let path = folder.join(name(base));
-        let mut header = Vec::with_capacity(HEADER);
-        header.extend_from_slice(&MAGIC);
-        header.extend_from_slice(&base.0.to_le_bytes());
-        let checksum = crc32fast::hash(&header);
-        header.extend_from_slice(&checksum.to_le_bytes());
-        // Written aside first: a segment either has its header or does not exist.
+    /// Begins a segment after `base` that has room for `room` bytes, durable under its name when this returns. One of the same base, which can
+    /// hold no transaction, is replaced.
+    pub(super) fn create(
+        folder: &Path,
+        base: Revision,
+        promises: &Promises,
+        room: u64,
+    ) -> io::Result<Self> {
+        let path = folder.join(format!("log-{:020}", base.0));
+        let salt = crate::chance::unguessable();
+        let mut payload = Vec::new();
+        Entry::Begin(promises.clone()).encode(&mut payload);
+        let place = Place {
+            salt,
+            offset: HEADER as u64,
+        };
+        let begin = frame::seal(&payload, place);
+        let end = HEADER as u64 + begin.len() as u64;
+        let size = end + room + MARGIN;
+        let mut bytes = Vec::with_capacity(HEADER + begin.len());
+        bytes.extend_from_slice(&MAGIC);
+        put_u64(&mut bytes, base.0);
+        put_u64(&mut bytes, size);
+        put_u64(&mut bytes, salt);
+        let checksum = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes.extend_from_slice(&begin);
+        // Written aside first: a segment either has its beginning or does not exist.
         let aside = folder.join("new-segment");
-        let mut file = File::create(&aside)?;
-        file.write_all(&header)?;
+        let file = File::create(&aside)?;
+        file.set_len(size)?;
+        file.write_all_at(&bytes, 0)?;
         file.sync_all()?;
         fs::rename(&aside, &path)?;
         sync_folder(folder)?;
         Ok(Self {
             file,
             path,
-            length: HEADER as u64,
+            base,
+            salt,
+            end,
+            size,
         })
     }
 
-    /// Goes on with an existing segment behind its last good frame; a torn end is cut off.
-    pub(super) fn resume(path: &Path, end: u64) -> io::Result<Self> {
-        let mut file = OpenOptions::new().write(true).open(path)?;
-        file.set_len(end)?;
-        file.sync_all()?;
-        io::Seek::seek(&mut file, io::SeekFrom::Start(end))?;
-        Ok(Self {
-            file,
+    /// Goes on with a segment that was read; a torn end is erased, and what was read is made durable: a note that was never synced must not
+    /// be torn once a frame follows it.
+    pub(super) fn resume(path: &Path, contents: &Contents) -> io::Result<Self> {
+        let segment = Self {
+            file: OpenOptions::new().write(true).open(path)?,
             path: path.to_owned(),
-            length: end,
-        })
+            base: contents.base,
+            salt: contents.salt,
+            end: contents.end,
+            size: contents.size,
+        };
+        if contents.torn {
+            segment.erase_tail()?;
+        }
+        segment.file.sync_all()?;
+        Ok(segment)
     }
 
-    /// Appends and makes durable. After an error the segment's end is unknown and must not be written again.
-    pub(super) fn append(&mut self, frames: &[u8]) -> io::Result<()> {
-        self.file.write_all(frames)?;
-        self.file.sync_data()?;
-        self.length += frames.len() as u64;
-        Ok(())
+    /// Whether a frame with this payload still has its place in the segment.
+    pub(super) fn has_room(&self, payload: usize) -> bool {
+        self.end + HEAD as u64 + payload as u64 + MARGIN <= self.size
     }
 
-    /// How long the file is.
-    pub(super) fn length(&self) -> u64 {
-        self.length
+    /// Appends a frame and makes it durable; says how long it is. After an error nothing of it may be taken for written, see
+    /// [`Segment::erase_tail`].
+    pub(super) fn append(&mut self, payload: &[u8]) -> Result<u64, AppendError> {
+        let length = self.write(payload).map_err(AppendError::Write)?;
+        self.file.sync_data().map_err(AppendError::Sync)?;
+        self.end += length;
+        Ok(length)
+    }
+
+    /// Writes a small entry that is worth no sync. The next frame takes its place, so that it is never a damaged frame before a good one.
+    pub(super) fn note(&self, entry: &Entry) -> io::Result<u64> {
+        let mut payload = Vec::new();
+        entry.encode(&mut payload);
+        self.write(&payload)
+    }
+
+    fn write(&self, payload: &[u8]) -> io::Result<u64> {
+        let place = Place {
+            salt: self.salt,
+            offset: self.end,
+        };
+        let frame = frame::seal(payload, place);
+        self.file.write_all_at(&frame, self.end)?;
+        Ok(frame.len() as u64)
+    }
+
+    /// Makes a hole of everything behind the last good frame. What was written there in part must not be found behind a later frame. Needs no
+    /// space, and the file never gets shorter: that would be damage, should the power fail meanwhile.
+    pub(super) fn erase_tail(&self) -> io::Result<()> {
+        use rustix::{fs::FallocateFlags, io::Errno};
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let length = self.size.saturating_sub(self.end);
+        match rustix::fs::fallocate(&self.file, hole, self.end, length) {
+            Err(Errno::OPNOTSUPP) => {
+                let zeros = [0; 64 << 10];
+                let mut at = self.end;
+                while at < self.size {
+                    let part = usize::try_from(self.size - at).unwrap_or(usize::MAX);
+                    let part = zeros.get(..part.min(zeros.len())).unwrap_or(&zeros);
+                    self.file.write_all_at(part, at)?;
+                    at += part.len() as u64;
+                }
+            }
+            punched => punched?,
+        }
+        self.file.sync_all()
     }
 
     /// Where the file is.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// The revision of the last transaction before this segment.
+    pub(super) fn base(&self) -> Revision {
+        self.base
+    }
 }
 
-/// Reads a segment. `newest`: only the newest may end in a torn frame.
+/// An append that failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AppendError {
+    /// Nothing reached the file for certain, and nothing was promised: it can be tried again once the tail is erased.
+    #[error("write: {0}")]
+    Write(io::Error),
+    /// The system lost track of what is on the disk. What a second sync says is worth nothing.
+    #[error("sync: {0}")]
+    Sync(io::Error),
+}
+
+/// Reads a segment.
 ///
 /// # Errors
-/// `Corrupt` when the header is damaged, or a damaged frame is followed by a good one (then it is no torn end: something acknowledged is
-/// gone), or an older segment does not end cleanly.
-pub(super) fn read(path: &Path, newest: bool) -> Result<Contents, StoreError> {
+/// `Corrupt` when the header is damaged, the file is shorter than it was made, or a damaged frame is followed by a good one (then it is no
+/// torn end: something acknowledged is gone).
+pub(super) fn read(path: &Path) -> Result<Contents, StoreError> {
     let shown = path.display();
     let corrupt = |what: &str| StoreError::Corrupt {
         reason: format!("{shown}: {what}"),
@@ -127,62 +245,61 @@ pub(super) fn read(path: &Path, newest: bool) -> Result<Contents, StoreError> {
     let bytes = fs::read(path).map_err(|error| StoreError::Unavailable {
         reason: format!("read {shown}: {error}"),
     })?;
-    let (header, body) = bytes
-        .split_at_checked(HEADER)
-        .ok_or_else(|| corrupt("the header is missing"))?;
-    let (stated, checksum) = header
-        .split_at_checked(HEADER - 4)
-        .ok_or_else(|| corrupt("the header is missing"))?;
-    if crc32fast::hash(stated).to_le_bytes() != checksum {
-        return Err(corrupt("the header is damaged"));
+    let (base, size, salt) = header(&bytes).map_err(corrupt)?;
+    if (bytes.len() as u64) < size {
+        return Err(corrupt(&format!(
+            "{} bytes long, it was made with {size}",
+            bytes.len()
+        )));
     }
-    let (magic, base) = stated
-        .split_at_checked(MAGIC.len())
-        .ok_or_else(|| corrupt("the header is missing"))?;
-    if magic != MAGIC {
-        return Err(corrupt("written in a form this version does not know"));
+    let mut entries = Vec::new();
+    let mut at = HEADER;
+    let place = |at: usize| Place {
+        salt,
+        offset: at as u64,
+    };
+    while let Some(payload) = frame::unseal(bytes.get(at..).unwrap_or_default(), place(at)) {
+        let read = Entry::decode_all(payload)
+            .ok_or_else(|| corrupt(&format!("the frame at byte {at} says what is not known")))?;
+        entries.extend(read);
+        at += HEAD + payload.len();
     }
-    let base = Revision(
-        base.try_into()
-            .map(u64::from_le_bytes)
-            .map_err(|_| corrupt("the header is missing"))?,
-    );
-    let mut frames = Vec::new();
-    let mut at = 0;
-    while let Some((frame, length)) = Frame::decode(body.get(at..).unwrap_or_default()) {
-        frames.push(frame);
-        at += length;
+    let tail = bytes.get(at..).unwrap_or_default();
+    let torn = tail.iter().any(|byte| *byte != 0);
+    if torn && let Some(good) = frame::find(tail, 1, place(at)) {
+        return Err(corrupt(&format!(
+            "the frame at byte {at} is damaged and a good one follows at {}",
+            at + good
+        )));
     }
-    let torn = at < body.len();
-    if torn {
-        if !newest {
-            return Err(corrupt("a frame is damaged"));
-        }
-        if let Some(good) = next_frame(body, at + 1) {
-            return Err(corrupt(&format!(
-                "the frame at byte {} is damaged and a good one follows at {}",
-                HEADER + at,
-                HEADER + good
-            )));
-        }
+    if entries.is_empty() {
+        return Err(corrupt("its first frame is damaged"));
     }
     Ok(Contents {
         base,
-        frames,
-        end: (HEADER + at) as u64,
+        entries,
+        end: at as u64,
         torn,
+        salt,
+        size,
     })
 }
 
-/// Where the next whole frame is, from `from` on.
-fn next_frame(body: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
-    while at + HEAD <= body.len() {
-        let rest = body.get(at..)?;
-        if rest.starts_with(&MARK) && Frame::decode(rest).is_some() {
-            return Some(at);
-        }
-        at += 1;
+/// Base, size and salt.
+fn header(bytes: &[u8]) -> Result<(Revision, u64, u64), &'static str> {
+    let mut reader = Reader(bytes);
+    let stated = reader.take(HEADER - 4).ok_or("the header is missing")?;
+    let checksum = reader.take(4).ok_or("the header is missing")?;
+    let (magic, rest) = stated
+        .split_at_checked(MAGIC.len())
+        .ok_or("the header is missing")?;
+    if magic != MAGIC && magic.starts_with(b"coralog") {
+        return Err("written in a form this version of coracle does not know");
     }
-    None
+    if crc32fast::hash(stated).to_le_bytes() != checksum || magic != MAGIC {
+        return Err("the header is damaged");
+    }
+    let mut rest = Reader(rest);
+    let mut number = || rest.u64().ok_or("the header is missing");
+    Ok((Revision(number()?), number()?, number()?))
 }
