@@ -50,7 +50,7 @@ impl Aside {
     }
 
     /// Where what is written so far can be read.
-    pub(crate) fn path(&self) -> &Path {
+    pub(crate) fn unfinished(&self) -> &Path {
         &self.aside
     }
 

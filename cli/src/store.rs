@@ -191,7 +191,7 @@ async fn back_up(arguments: BackupArguments) -> anyhow::Result<()> {
         }
     }
     file.flush().with_context(writing)?;
-    let received = File::open(file.path()).with_context(writing)?;
+    let received = File::open(file.unfinished()).with_context(writing)?;
     let backup = BackupReader::new(received)?;
     let revision = backup.revision();
     let (records, bytes) = backup.check()?;
@@ -269,7 +269,7 @@ mod tests {
             expect: Expect::Any,
             ..Op::create("/a", "1")
         };
-        futures_block(store.commit(vec![op]));
+        futures_block(store.commit(vec![op])).unwrap();
         for refused in [check(&store_folder), compact(&store_folder)] {
             let refused = format!("{:#}", refused.unwrap_err());
             assert!(refused.contains("in use by another process"), "{refused}");

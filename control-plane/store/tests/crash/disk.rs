@@ -209,10 +209,10 @@ impl Disk {
                         durable || fate != Fate::Lost && chance.percent(50)
                     });
                 }
-                Deed::Resize { file, length } => {
-                    if durable(file) || fate != Fate::Lost && chance.percent(50) {
-                        self.files.entry(*file).or_default().resize(*length);
-                    }
+                Deed::Resize { file, length }
+                    if durable(file) || fate != Fate::Lost && chance.percent(50) =>
+                {
+                    self.files.entry(*file).or_default().resize(*length);
                 }
                 _ => {}
             }

@@ -39,6 +39,10 @@ pub(crate) fn watch(
     base: &Disk,
     refuse: &mut dyn FnMut(&Attempt<'_>) -> Option<i32>,
 ) -> Vec<Deed> {
+    #[allow(
+        clippy::zombie_processes,
+        reason = "the tracer waits for it, by its number"
+    )]
     let child = command.stdout(Stdio::null()).spawn().unwrap();
     let pid = Pid::from_raw(child.id().try_into().unwrap());
     let stopped = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).unwrap();

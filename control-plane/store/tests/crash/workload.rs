@@ -150,12 +150,10 @@ impl Told {
             "the revision fell from {} to {revision}",
             self.revision
         );
-        for client in 0..CLIENTS {
-            let told = self.steps[client];
+        for (client, (&told, &there)) in self.steps.iter().zip(found).enumerate() {
             assert!(
-                (told..=told + 1).contains(&found[client]),
-                "client {client}: {told} was acknowledged, {} is there",
-                found[client]
+                (told..=told + 1).contains(&there),
+                "client {client}: {told} was acknowledged, {there} is there"
             );
         }
     }
