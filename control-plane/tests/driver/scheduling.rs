@@ -57,25 +57,27 @@ impl Scheduling {
             .await;
     }
 
-    /// Waits until a pod says that it cannot be placed; gives the words.
-    async fn refused(&self, name: &str) -> String {
+    /// Waits until a pod says that it cannot be placed, and why in these words. It may have said others before all nodes were seen.
+    async fn is_refused(&self, name: &str, words: &str) {
         let uri = format!("{PODS}/{name}");
-        let condition = |pod: &Value| {
-            let all = pod["status"]["conditions"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
-            all.into_iter()
-                .find(|one| one["type"] == "PodScheduled" && one["status"] == "False")
+        let says = |pod: &Value| {
+            let all = pod["status"]["conditions"].as_array();
+            all.into_iter().flatten().any(|one| {
+                let message = one["message"].as_str().unwrap_or_default();
+                one["type"] == "PodScheduled" && one["status"] == "False" && message.contains(words)
+            })
         };
-        let pod = self
-            .cluster
-            .becomes(&uri, |pod| condition(pod).is_some())
-            .await;
-        condition(&pod).unwrap()["message"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        self.cluster.becomes(&uri, says).await;
+    }
+
+    /// Waits for an event with a reason.
+    async fn is_told(&self, reason: &str) {
+        let found = self.cluster.until(reason, async || {
+            let events = self.cluster.list(EVENTS).await;
+            let is = events.iter().any(|one| one["reason"] == reason);
+            if is { Ok(()) } else { Err(json!(events)) }
+        });
+        found.await;
     }
 
     async fn stop(self) {
@@ -90,15 +92,11 @@ async fn a_pod_waits_until_there_is_room_and_says_why() {
     let scheduling = Scheduling::new().await;
     scheduling.node("small", "500m").await;
     scheduling.pod("big", "2", json!({})).await;
-    let words = scheduling.refused("big").await;
-    assert_eq!(
-        words,
-        "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
-    );
+    let words = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+    scheduling.is_refused("big", words).await;
     scheduling.node("large", "4").await;
     scheduling.is_on("big", "large").await;
-    let told = |one: &Value| one["reason"] == "FailedScheduling";
-    scheduling.cluster.count(EVENTS, 1, told).await;
+    scheduling.is_told("FailedScheduling").await;
     scheduling.stop().await;
 }
 
@@ -111,11 +109,9 @@ async fn a_pod_that_must_be_near_another_waits_for_it() {
     let term = json!({"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": "kubernetes.io/hostname"});
     let near = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}});
     scheduling.pod("web", "100m", near).await;
-    let words = scheduling.refused("web").await;
-    assert!(
-        words.contains("3 node(s) didn't match pod affinity rules"),
-        "{words}"
-    );
+    scheduling
+        .is_refused("web", "3 node(s) didn't match pod affinity rules")
+        .await;
     scheduling
         .pod(
             "db",
@@ -184,13 +180,12 @@ async fn a_pod_of_higher_priority_takes_the_place_of_another() {
     assert!(disrupted, "{ending:#}");
     // Who comes in between does not get the place.
     scheduling.pod("between", "800m", priority(5)).await;
-    scheduling.refused("between").await;
+    scheduling.is_refused("between", "Insufficient cpu").await;
     scheduling
         .cluster
         .delete(&low, json!({"gracePeriodSeconds": 0}))
         .await;
     scheduling.is_on("high", "n").await;
-    let told = |one: &Value| one["reason"] == "Preempted";
-    scheduling.cluster.count(EVENTS, 1, told).await;
+    scheduling.is_told("Preempted").await;
     scheduling.stop().await;
 }
