@@ -29,7 +29,7 @@ use crate::{
     streams::CutOff,
     subresources, virtual_kinds,
     writes::{
-        Write, WriteOptions, delete::Deleted, deletion::DeleteOptions, input, manager,
+        Write, WriteOptions, delete::Deleted, deletion::DeleteOptions, field_manager, input,
         patch::Patch, prepare::Part, update::Made,
     },
 };
@@ -391,7 +391,7 @@ impl Call<'_> {
             return self.show(code, &applied.stored, &write.warnings);
         }
         if force.is_some() {
-            return Err(manager::not_for_this_patch("force"));
+            return Err(field_manager::not_for_this_patch("force"));
         }
         let validation = write.options.validation;
         let resource = Arc::clone(&self.resource);

@@ -5,8 +5,8 @@ pub mod apply;
 pub mod create;
 pub mod delete;
 pub mod deletion;
+pub mod field_manager;
 pub mod input;
-pub mod manager;
 pub mod patch;
 pub mod prepare;
 pub mod transaction;
@@ -71,16 +71,16 @@ impl WriteOptions {
                 let field = FieldPath::new("fieldValidation");
                 let known = ["Ignore", "Strict", "Warn"];
                 let problem = FieldError::not_supported(&field, other, &known);
-                return Err(manager::invalid(kind, problem));
+                return Err(field_manager::invalid(kind, problem));
             }
         };
-        let given = manager::given(query, kind)?;
+        let given = field_manager::given(query, kind)?;
         Ok(Self {
             dry_run: dry_run(query.all("dryRun"), kind)?,
             validation,
             tracked: false,
             named: given.is_some(),
-            manager: given.unwrap_or_else(|| manager::of_program(headers)),
+            manager: given.unwrap_or_else(|| field_manager::of_program(headers)),
         })
     }
 }
@@ -98,7 +98,7 @@ pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>, options: &str) -> Resu
             other => {
                 let field = FieldPath::new("dryRun");
                 let problem = FieldError::not_supported(&field, other, &["All"]);
-                return Err(manager::invalid(options, problem));
+                return Err(field_manager::invalid(options, problem));
             }
         }
     }

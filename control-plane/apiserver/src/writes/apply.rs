@@ -10,7 +10,8 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::{
-    ATTEMPTS, FieldValidation, Write, input, manager, patch::Patch, prepare::Part, update::Made,
+    ATTEMPTS, FieldValidation, Write, field_manager, input, patch::Patch, prepare::Part,
+    update::Made,
 };
 use crate::{
     auth::{Attributes, ResourceTarget, Target},
@@ -62,7 +63,7 @@ impl Write<'_> {
         if !self.options.named {
             let field = FieldPath::new("fieldManager");
             let problem = FieldError::required(&field, "is required for apply patch");
-            return Err(manager::invalid("PatchOptions", problem));
+            return Err(field_manager::invalid("PatchOptions", problem));
         }
         let mut config = patch.value().clone();
         if !config.is_object() {

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     ATTEMPTS, Write,
     deletion::{self, Decision, DeleteOptions, Propagation},
-    dry_run, manager,
+    dry_run, field_manager,
     transaction::{Refused, Transaction},
 };
 use crate::{body, encoded::Stored, error, keys, meta, query::Query, reads::list::Listed};
@@ -109,7 +109,7 @@ fn propagation(
             let why = "orphanDependents and deletionPropagation cannot be both set";
             let field = FieldPath::new("propagationPolicy");
             let problem = FieldError::invalid(&field, policy, why);
-            return Err(manager::invalid(OPTIONS, problem));
+            return Err(field_manager::invalid(OPTIONS, problem));
         }
         Some(policy) => policy,
     };
@@ -121,7 +121,7 @@ fn propagation(
             let field = FieldPath::new("propagationPolicy");
             let known = ["Background", "Foreground", "Orphan", "nil"];
             let problem = FieldError::not_supported(&field, other, &known);
-            Err(manager::invalid(OPTIONS, problem))
+            Err(field_manager::invalid(OPTIONS, problem))
         }
     }
 }
