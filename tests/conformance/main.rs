@@ -8,6 +8,5 @@
     reason = "tests"
 )]
 
-mod clients;
 mod kubectl;
 mod support;

@@ -18,11 +18,20 @@ const WORKSPACES: [&str; 3] = ["examples", "node/toolbox", "tests/fixtures/guest
 
 /// Builds every guest into `target/guests/NAME.wasm`.
 pub(crate) fn build() -> anyhow::Result<()> {
+    build_with(&[])
+}
+
+/// The same, with the dependencies that the repository's lock files name and no others: where a new crate among the guests would be news.
+pub(crate) fn build_locked() -> anyhow::Result<()> {
+    build_with(&["--locked"])
+}
+
+fn build_with(locked: &[&str]) -> anyhow::Result<()> {
     let toolchain = Toolchain::find()?;
     let out = workspace::guests();
     fs::create_dir_all(&out).with_context(|| format!("create {}", out.display()))?;
     for manifest in manifests() {
-        build_workspace(&toolchain, &manifest, &out)?;
+        build_workspace(&toolchain, &manifest, &out, locked)?;
     }
     Ok(())
 }
@@ -36,11 +45,18 @@ pub(crate) fn manifests() -> Vec<PathBuf> {
         .collect()
 }
 
-fn build_workspace(toolchain: &Toolchain, manifest: &Path, out: &Path) -> anyhow::Result<()> {
+fn build_workspace(
+    toolchain: &Toolchain,
+    manifest: &Path,
+    out: &Path,
+    locked: &[&str],
+) -> anyhow::Result<()> {
     let build = workspace::target().join("guests-build");
     let mut cargo = toolchain.cargo();
     cargo
-        .args(["build", "--release", "--locked", "--manifest-path"])
+        .args(["build", "--release"])
+        .args(locked)
+        .arg("--manifest-path")
         .arg(manifest)
         .arg("--target-dir")
         .arg(&build);

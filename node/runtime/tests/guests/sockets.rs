@@ -22,11 +22,6 @@ async fn ends_well(guest: &str) {
 }
 
 #[tokio::test]
-async fn tcp_is_as_on_a_host() {
-    ends_well("checks-tcp").await;
-}
-
-#[tokio::test]
 async fn udp_is_as_on_a_host() {
     ends_well("checks-udp").await;
 }
@@ -47,10 +42,10 @@ async fn names_and_addresses_are_looked_up() {
         ("0.0.0.0", "0.0.0.0"),
         ("[::]", "::"),
         ("DEAD:BEEF::0", "dead:beef::"),
-        ("example.com", "ErrorCode::NameUnresolvable"),
-        ("", "ErrorCode::InvalidArgument"),
-        ("127.0.0.1:80", "ErrorCode::InvalidArgument"),
-        ("http://example.com/", "ErrorCode::InvalidArgument"),
+        ("example.com", "name-unresolvable"),
+        ("", "invalid-argument"),
+        ("127.0.0.1:80", "invalid-argument"),
+        ("http://example.com/", "invalid-argument"),
     ];
     let running = start("looks-up", |spec| {
         spec.args.extend(names.map(|(name, _)| name.to_owned()));
@@ -60,11 +55,17 @@ async fn names_and_addresses_are_looked_up() {
     let text = running.out.text();
     let told: Vec<&str> = text.lines().collect();
     let expected: Vec<String> = names.map(|(name, of)| format!("{name}: {of}")).into();
-    // How an error code shows itself is the bindings' choice; its name is the specification's.
-    let plain = |line: &str| line.replace("ErrorCode::", "");
+    // How an error code shows itself is the bindings' choice; its name in it is the specification's.
+    let plain = |line: &str| match line.split_once("ErrorCode {") {
+        None => line.to_owned(),
+        Some((name, code)) => {
+            let code = code.split('"').nth(1).unwrap_or_default();
+            format!("{name}{code}")
+        }
+    };
     assert_eq!(
         told.iter().map(|line| plain(line)).collect::<Vec<_>>(),
-        expected.iter().map(|line| plain(line)).collect::<Vec<_>>()
+        expected
     );
 }
 
