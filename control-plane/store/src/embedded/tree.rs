@@ -7,6 +7,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -27,6 +29,9 @@ const BATCH_BYTES: usize = 2 << 20;
 const RECORD: u8 = b'o';
 const PIECES: u8 = b'p';
 const META: &[u8] = b"m";
+/// sled gives its lock up on a thread of its own, some time after it was closed: one that is still held is waited for so long. The store's folder has a
+/// lock of ours, so that it is no other process that holds it.
+const RELEASE: Duration = Duration::from_secs(5);
 /// What precedes a record's value: created, modified, length, checksum.
 const RECORD_HEAD: usize = 28;
 
@@ -103,14 +108,26 @@ impl Tree {
             .cache_capacity(cache)
             // The flusher thread also collects garbage; without it files only grow.
             .flush_every_ms(Some(200));
-        let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
-            .map_err(|_| damaged(folder, "sled panicked opening it"))?
-            .map_err(|error| match error {
-                sled::Error::Io(io) if is_trouble(&io) => {
-                    unavailable(&format!("open {}: {io}", folder.display()))
+        let patience = Instant::now() + RELEASE;
+        let opened = loop {
+            let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
+                .map_err(|_| damaged(folder, "sled panicked opening it"))?;
+            match opened {
+                Err(error) if is_locked(&error) && Instant::now() < patience => {
+                    thread::sleep(RELEASE / 100);
                 }
-                error => damaged(folder, &error.to_string()),
-            })?;
+                opened => break opened,
+            }
+        };
+        let opened = opened.map_err(|error| match error {
+            sled::Error::Io(io) if is_trouble(&io) => {
+                unavailable(&format!("open {}: {io}", folder.display()))
+            }
+            error if is_locked(&error) => {
+                unavailable(&format!("open {}: {error}", folder.display()))
+            }
+            error => damaged(folder, &error.to_string()),
+        })?;
         let tree = Self {
             db: opened,
             folder: folder.to_owned(),
@@ -388,6 +405,11 @@ fn checksum(key: &str, created: u64, modified: u64, value: &[u8]) -> u32 {
 /// Whether an error is about the system and not about what is in the files.
 fn is_trouble(error: &io::Error) -> bool {
     error.raw_os_error().is_some() || error.kind() == io::ErrorKind::WouldBlock
+}
+
+/// Whether sled could not have its lock. It says so in words only.
+fn is_locked(error: &sled::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
 }
 
 fn damaged(folder: &Path, what: &str) -> StoreError {
