@@ -25,13 +25,12 @@ pub(crate) fn told(error: &anyhow::Error) -> String {
     text
 }
 
-/// Whether nobody reads the output any more, as in `coracle get ... | head -1`. That is no failure.
+/// Whether nobody reads the output any more, as in `coracle get ... | head -1`. That is no failure; a connection that broke is, and has the client's error
+/// around it.
 pub(crate) fn is_unread(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    })
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]
